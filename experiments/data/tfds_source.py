@@ -1,0 +1,88 @@
+"""Reads an image classification set of TensorFlow Datasets (TFDS) into memory, no TensorFlow."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from experiments.data import tfds_prepare
+from experiments.data.image_set import DataSet, ImageSet
+
+_CHUNK = 1_000  # examples per batch read
+
+
+def load(name: str, data_dir: str | None = None, *, alternative: str | None = None) -> DataSet:
+    """Reads the splits ``train`` and ``test`` of a TFDS set, preparing it first if need be.
+
+    Args:
+      name: TFDS's name of a set with the features ``image`` (uint8, of one size) and ``label``.
+      data_dir: the TFDS folder, which holds ``name/version``. None or empty: the environment
+        variable ``TFDS_DATA_DIR``, else TFDS's default, ``~/tensorflow_datasets``.
+      alternative: what else a user can do who has no network; ends the error message.
+
+    Raises:
+      FileNotFoundError: it is not prepared in that folder and cannot be downloaded.
+      ValueError: what is in that folder cannot be read.
+    """
+    # The environment is asked here because TFDS reads it only once, when it is imported.
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or None
+    builder = tfds.builder(name, data_dir=os.path.expanduser(data_dir) if data_dir else None)
+    if not builder.is_prepared():
+        tfds_prepare.prepare(builder, alternative)
+    return read(builder)
+
+
+def read(builder: tfds.core.DatasetBuilder) -> DataSet:
+    """Decodes the splits ``train`` and ``test`` of a prepared builder.
+
+    The examples come in an order of their own, whatever the order in the files.
+
+    Raises:
+      ValueError: the prepared files cannot be read (missing, damaged, or not ArrayRecord).
+    """
+    try:
+        sources = {split: builder.as_data_source(split) for split in ("train", "test")}
+        shape = builder.info.features["image"].shape
+        with tqdm(
+            desc=f"reading {builder.name}",
+            total=sum(len(source) for source in sources.values()),
+            unit=" examples",
+            delay=2,
+            mininterval=1,
+            leave=False,
+        ) as progress:
+            sets = {split: _decode(source, shape, progress) for split, source in sources.items()}
+    except Exception as error:  # TFDS and ArrayRecord raise many kinds, often plain RuntimeError
+        raise ValueError(
+            f"the prepared data in {builder.data_path} cannot be read: {error}\n"
+            "Delete that folder so that it is prepared anew, or point --config.data.data_dir or "
+            "TFDS_DATA_DIR at another one."
+        ) from error
+    num_classes = builder.info.features["label"].num_classes
+    return DataSet(name=builder.name, num_classes=num_classes, **sets)
+
+
+def _decode(source: Sequence[Any], shape: tuple[int, int, int], progress: tqdm) -> ImageSet:
+    images = np.empty((len(source), *shape), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    for start in range(0, len(source), _CHUNK):
+        positions = range(start, min(start + _CHUNK, len(source)))
+        for position, example in zip(positions, source.__getitems__(list(positions)), strict=True):
+            images[position] = example["image"]
+            labels[position] = example["label"]
+        progress.update(len(positions))
+    order = _canonical_order(images, labels)
+    return ImageSet(images[order], labels[order])
+
+
+def _canonical_order(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns an order that depends on the examples alone, (examples,).
+
+    TFDS shuffles when it writes, other writers do not: without this, what a seed selects would
+    depend on who prepared the folder.
+    """
+    pixels = images.reshape(len(images), -1)
+    return np.lexsort((labels, pixels.view(f"S{pixels.shape[1]}").ravel()))
