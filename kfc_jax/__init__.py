@@ -2,6 +2,7 @@
 
 from kfc_jax.contraction import kronecker_matmul, materialize
 from kfc_jax.linen import KFCDense, LowRankDense
+from kfc_jax.optimizers import add_decayed_weights, factor_multipliers, scale_factor_updates
 from kfc_jax.structure import KroneckerSum, KroneckerTerm
 
 __all__ = [
@@ -9,6 +10,9 @@ __all__ = [
     "KroneckerSum",
     "KroneckerTerm",
     "LowRankDense",
+    "add_decayed_weights",
+    "factor_multipliers",
     "kronecker_matmul",
     "materialize",
+    "scale_factor_updates",
 ]

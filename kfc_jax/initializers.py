@@ -49,7 +49,7 @@ def factor_initializer(
         partitioning name it takes over, or None. Default: as said above.
 
     Returns:
-      A function of ``(key, shape, dtype)`` that returns the factor, by default ``(rank, n_k, m_k)``.
+      A function of ``(key, shape, dtype)`` that returns the factor.
     """
     if kernel_axes is None:
         kernel_axes = (None, 0, 1) if factor == 0 else (None, None, None)

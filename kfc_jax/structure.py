@@ -285,12 +285,12 @@ class KroneckerSum:
 
     @property
     def padded_inputs(self) -> int:
-        """Rows of the largest term: ``inputs`` and the rows of zeros that the input is padded by."""
+        """Rows of the largest term; inputs are padded with zeros up to them."""
         return max(term.inputs for term in self.terms)
 
     @property
     def padded_features(self) -> int:
-        """Columns of the largest term: ``features`` and the columns that are cut off."""
+        """Columns of the largest term; those beyond ``features`` are cut off."""
         return max(term.features for term in self.terms)
 
     @property

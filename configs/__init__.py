@@ -1,0 +1,1 @@
+"""Configurations of the experiments; each file's `get_config()` gives one."""

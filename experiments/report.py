@@ -1,0 +1,49 @@
+"""Reports on sweeps, finished or not: tables, pictures, one HTML page and a Markdown summary.
+
+python -m experiments.report runs/mnist-ranks [--out=report/] [--within=0.5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from experiments.reporting import write_report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
+    parser.add_argument(
+        "workdir",
+        nargs="+",
+        help="work folder of a sweep, folder of run folders, or a single run's folder",
+    )
+    parser.add_argument(
+        "--out", help="the report's folder (default: report in a single workdir, else ./report)"
+    )
+    parser.add_argument(
+        "--within",
+        type=float,
+        metavar="POINTS",
+        help="percentage points of error above dense that the headline accepts "
+        "(default: about a tenth of the dense error)",
+    )
+    options = parser.parse_args(arguments)
+    single = len(options.workdir) == 1
+    out = Path(options.out or (Path(options.workdir[0]) / "report" if single else "report"))
+    try:
+        said = write_report(options.workdir, out, tolerance=options.within)
+    except (ValueError, OSError) as error:
+        print(f"No report: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(said))
+    print(
+        f"\nThe report is {out / 'index.html'}; beside it are its tables, pictures and summary.md."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""Reports: from the folders of runs to tables, pictures, a page and a summary.
+
+Everything is read from the files that runs and sweeps leave; nothing is computed by a model.
+"""
+
+from experiments.reporting.writing import write_report
+
+__all__ = ["write_report"]

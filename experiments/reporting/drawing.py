@@ -1,0 +1,153 @@
+"""What all pictures share: their look, their axes, and how they become files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+from experiments.reporting.wording import short_count
+
+_LOOK = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#777777",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "svg.hashsalt": "kfc-jax",  # the same numbers give the same file
+    "text.parse_math": False,
+}
+
+_STEPS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9))
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Draws in the report's style, whatever the user's own."""
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_LOOK, "backend": "agg"}):
+        yield
+
+
+def add_title(figure: Figure, text: str) -> None:
+    """Writes the title of a picture at its top left."""
+    height = figure.get_size_inches()[1]
+    figure.suptitle(
+        text, x=0.012, y=1 - 0.11 / height, ha="left", va="top", fontsize=12, fontweight="bold"
+    )
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Writes `path` with the suffixes `.png` and `.svg`, and returns both."""
+    png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
+    with look():
+        figure.savefig(png, dpi=160)
+        figure.savefig(svg, metadata={"Date": None})
+    return [png, svg]
+
+
+def log_ticks(low: float, high: float, at_least: int = 4) -> list[float]:
+    """Returns round numbers from `low` to `high` for a logarithmic axis, no more than needed."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for steps in _STEPS:
+        ticks = [step * 10.0**d for d in decades for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= at_least:
+            break
+    return ticks
+
+
+def size_axis(axes: Axes, sizes: Iterable[float], label: str) -> None:
+    """Makes x a logarithmic axis of counts around `sizes`, which are positive."""
+    sizes = list(sizes)
+    low, high = min(sizes) / 1.25, max(sizes) * 1.25
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    _set_ticks(axes, "x", low, high, short_count, at_least=3)
+    axes.set_xlabel(f"{label} (logarithmic)")
+
+
+def error_axis(axes: Axes, errors: Iterable[float], label: str, axis: str = "y") -> None:
+    """Makes an axis of error rates around `errors`; logarithmic if they differ by far."""
+    errors = list(errors)
+    low, high = min(errors), max(errors)
+    set_limits = axes.set_ylim if axis == "y" else axes.set_xlim
+    if low > 0 and high / low > 3:
+        (axes.set_yscale if axis == "y" else axes.set_xscale)("log")
+        low, high = low / 1.15, high * 1.15
+        _set_ticks(axes, axis, low, high, _percent, at_least=4)
+        label += " (logarithmic)"
+    else:
+        margin = 0.08 * (high - low) or max(0.1 * high, 1e-4)
+        low, high = max(low - margin, 0.0), high + margin
+        getattr(axes, f"{axis}axis").set_major_formatter(FuncFormatter(lambda v, _: _percent(v)))
+    set_limits(low, high)
+    (axes.set_ylabel if axis == "y" else axes.set_xlabel)(label)
+
+
+def label_points(
+    axes: Axes, labels: Sequence[tuple[str, float, float]], points: Iterable[tuple[float, float]]
+) -> None:
+    """Writes short labels next to points, each on the side where it is the least crowded.
+
+    Args:
+      axes: with their final limits and position.
+      labels: text, x and y of every point to label; those outside the axes are left out.
+      points: x and y of everything that labels should keep away from.
+    """
+    to_pixels, box = axes.transData.transform, axes.bbox
+    inside = [label for label in labels if box.contains(*to_pixels(label[1:]))]
+    crowd = [tuple(to_pixels(point)) for point in points]
+    scale = axes.figure.dpi / 72
+    for text, x, y in inside:
+        here = to_pixels((x, y))
+        sides = [
+            (here[0] + radius * scale * math.cos(angle), here[1] + radius * scale * math.sin(angle))
+            for radius in (12, 17, 23)
+            for angle in (math.pi / 4 * k for k in (1, 3, 7, 5, 0, 4, 2, 6))
+        ]
+        free = [side for side in sides if box.contains(*side)] or sides
+        # Room beyond what a digit needs counts for nothing: then the nearest side wins.
+        place = max(free, key=lambda side: min(min(math.dist(side, c) for c in crowd), 11 * scale))
+        crowd.append(place)
+        axes.annotate(
+            text,
+            (x, y),
+            xytext=((place[0] - here[0]) / scale, (place[1] - here[1]) / scale),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=8,
+            fontweight="bold",
+            zorder=6,
+        )
+
+
+def _set_ticks(
+    axes: Axes, axis: str, low: float, high: float, text: Callable[[float], str], at_least: int
+) -> None:
+    artist = getattr(axes, f"{axis}axis")
+    artist.set_major_locator(FixedLocator(log_ticks(low, high, at_least)))
+    artist.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    artist.set_minor_locator(NullLocator())
+    artist.set_minor_formatter(NullFormatter())
+
+
+def _percent(fraction: float) -> str:
+    return f"{fraction * 100:.3g}%"

@@ -1,0 +1,86 @@
+"""The report as Markdown, to paste into a README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from experiments.reporting.comparisons import Comparison, Group
+from experiments.reporting.findings import headline, matches, pareto_front
+from experiments.reporting.methods import DENSE, LOW_RANK
+from experiments.reporting.wording import code, count, percent, spread
+
+_MOST_ROWS = 30
+
+
+def markdown(
+    comparisons: Sequence[Comparison],
+    tolerances: Sequence[float],
+    missing: Sequence[str],
+    pictures: Mapping[str, str],
+) -> str:
+    """Returns the summary.
+
+    Args:
+      comparisons: what was compared.
+      tolerances: for every comparison, the points of error above dense that are acceptable.
+      missing: sentences on what the report lacks.
+      pictures: by a comparison's title, the path of its picture.
+    """
+    parts = []
+    for comparison, tolerance in zip(comparisons, tolerances, strict=True):
+        split = comparison.splits[0]
+        rows = _rows(comparison, split)
+        parts += [f"### {_plain(comparison.title)}", ""]
+        parts += [
+            f"- {_plain(text)}" for text in headline(comparison, split, "parameters", tolerance)
+        ]
+        if comparison.title in pictures:
+            alt = f"{comparison.title}: {split} error against size"
+            parts += ["", f"![{_plain(alt)}]({pictures[comparison.title]})"]
+        parts += ["", *_table(comparison, rows, split)]
+        if (left_out := len(comparison.groups) - len(rows)) > 0:
+            parts.append(f"\n{left_out} more structures are in the full table.")
+        parts.append("")
+    if missing:
+        parts += ["What is missing:", "", *(f"- {_plain(text)}" for text in missing), ""]
+    return "\n".join(parts)
+
+
+def _rows(comparison: Comparison, split: str) -> list[Group]:
+    """Returns all groups if they are few, else what the headline is about."""
+    groups = comparison.at_best(split)
+    if len(groups) <= _MOST_ROWS:
+        return groups
+    front = pareto_front(groups, "parameters", split)
+    matched = [match.kfc for match in matches(comparison, split)]
+    wanted = {id(g) for g in groups if g.method in (DENSE, LOW_RANK)}
+    wanted |= {id(g) for g in front + matched}
+    return [group for group in groups if id(group) in wanted]
+
+
+def _table(comparison: Comparison, rows: Sequence[Group], split: str) -> list[str]:
+    head = ["method", "structure", *(["settings"] if comparison.has_settings else [])]
+    layer, total, flops = map(comparison.size_label, ("layer_parameters", "parameters", "flops"))
+    numbers = [layer, "fewer", total, "fewer", flops, f"{split} error"]
+    lines = [
+        _line([*head, *numbers]),
+        _line(["---"] * len(head) + ["---:"] * len(numbers)),
+    ]
+    for group in rows:
+        cells = [group.method.label, code(group.structure)]
+        cells += [code(group.settings) if group.settings else ""] if comparison.has_settings else []
+        for size in ("layer_parameters", "parameters"):
+            cells += [count(group.sizes[size]), percent(group.reduction(size), 2)]
+        cells += [count(group.sizes["flops"]), spread(group.error(split))]
+        lines.append(_line(cells))
+    return lines
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """Returns the text on one line, without anything that Markdown would read as HTML."""
+    parts = " ".join(text.split()).split("`")
+    return "`".join(p if i % 2 else p.replace("<", "&lt;") for i, p in enumerate(parts))

@@ -1,0 +1,49 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+from experiments.reporting.comparisons import Spread
+
+
+def count(number: float) -> str:
+    """Returns a whole number with separated thousands: `431,080`."""
+    return f"{number:,.0f}"
+
+
+def short_count(number: float) -> str:
+    """Returns a number with three digits and a letter for its magnitude: `431k`."""
+    for limit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g}{letter}"
+    return f"{number:.3g}"
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """Returns a fraction as a percentage that is 100% only if it is: `99.97%`."""
+    while digits < 6 and abs(fraction) < 1 and f"{abs(fraction):.{digits}%}".startswith("100."):
+        digits += 1
+    return f"{fraction:.{digits}%}"
+
+
+def spread(value: Spread | None) -> str:
+    """Returns an error rate with its spread over seeds: `0.75% ± 0.04 (n = 3)`."""
+    if value is None:
+        return "none"
+    if value.std is None:
+        return f"{value.mean:.2%}"
+    return f"{value.mean:.2%} ± {value.std * 100:.2f} (n = {value.n})"
+
+
+def points(tolerance: float) -> str:
+    """Returns a difference of error rates: `0.5 points`."""
+    return f"{tolerance:g} {'point' if tolerance == 1 else 'points'}"
+
+
+def code(text: str) -> str:
+    """Returns a text in backticks, for Markdown and for the page."""
+    return "`" + text.replace("`", "'") + "`"
+
+
+def shortened(text: str, length: int) -> str:
+    """Returns the text, cut to at most `length` characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,119 @@
+"""Makes a report: reads the trials and writes every file of it."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.reporting.budgets import budget_figure
+from experiments.reporting.comparisons import Comparison, compare
+from experiments.reporting.curves import curve_figure
+from experiments.reporting.drawing import save
+from experiments.reporting.findings import default_tolerance, headline
+from experiments.reporting.missing import what_is_missing
+from experiments.reporting.page import Picture, page
+from experiments.reporting.summary import markdown
+from experiments.reporting.tables import (
+    GROUP_COLUMNS,
+    TRIAL_COLUMNS,
+    group_rows,
+    trial_rows,
+    write_table,
+)
+from experiments.reporting.tradeoff import tradeoff_figure
+from experiments.reporting.trials import read_sweeps
+
+
+def write_report(
+    workdirs: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    tolerance: float | None = None,
+) -> list[str]:
+    """Writes the report of one or more sweeps, finished or not, into the folder `out`.
+
+    It writes `index.html` (one self-contained page), `summary.md`, `trials` and `groups` as CSV and
+    Parquet, and the pictures `tradeoff`, `budgets` and `curves` as PNG and SVG (with the data set
+    and the model in their names where there are several).
+
+    Args:
+      workdirs: work folders of sweeps, folders of run folders, or single run folders.
+      out: the report's folder; files of an earlier report in it are replaced.
+      tolerance: percentage points of error above dense that are acceptable in the headline.
+        Default: about a tenth of the dense error.
+
+    Returns:
+      The headline and what is missing, sentence by sentence.
+
+    Raises:
+      ValueError: if a folder holds no trial, or the tolerance is negative.
+      OSError: if `out` cannot be written.
+    """
+    if tolerance is not None and not 0 <= tolerance <= 100:
+        raise ValueError(f"The tolerance is {tolerance:g} points; take one from 0 to 100.")
+    trials = read_sweeps(workdirs)
+    comparisons = [comparison for comparison in compare(trials) if comparison.splits]
+    missing = what_is_missing(trials, comparisons)
+    out = Path(out).expanduser().absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    links = {t.folder: Path(os.path.relpath(t.folder, out)).as_posix() for t in trials}
+
+    write_table(out / "trials", trial_rows(trials, comparisons, links), TRIAL_COLUMNS)
+    write_table(out / "groups", group_rows(comparisons), GROUP_COLUMNS)
+    tolerances = [
+        default_tolerance(c, c.splits[0]) if tolerance is None else float(tolerance)
+        for c in comparisons
+    ]
+    for old in out.iterdir():
+        if re.fullmatch(r"(tradeoff|budgets|curves)(-.*)?\.(png|svg)", old.name):
+            old.unlink()  # the new report may have none of that name
+    suffixes = [f"-{_slug(c.title)}" if len(comparisons) > 1 else "" for c in comparisons]
+    pictures = {
+        comparison.title: _draw(comparison, out, suffix)
+        for comparison, suffix in zip(comparisons, suffixes, strict=True)
+    }
+    shown = {title: made[0].svg.with_suffix(".png").name for title, made in pictures.items()}
+    (out / "summary.md").write_text(markdown(comparisons, tolerances, missing, shown))
+    created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    (out / "index.html").write_text(
+        page(trials, comparisons, tolerances, missing, pictures, links, created)
+    )
+    said = [
+        f"{comparison.title}: {sentence}"
+        for comparison, points in zip(comparisons, tolerances, strict=True)
+        for sentence in headline(comparison, comparison.splits[0], "parameters", points)
+    ]
+    return said + missing
+
+
+def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
+    """Draws a comparison's pictures; the trade-off is always there and comes first."""
+    split = comparison.splits[0]
+    made = [
+        ("tradeoff", tradeoff_figure(comparison, split), f"{split} error against size"),
+        (
+            "budgets",
+            budget_figure(comparison, split),
+            f"structures at about equal {comparison.size_label('layer_parameters')}; bars are the "
+            "standard deviation over seeds",
+        ),
+        (
+            "curves",
+            curve_figure(comparison, split),
+            "learning curves, mean over seeds; bands are the standard deviation",
+        ),
+    ]
+    pictures = []
+    for name, figure, caption in made:
+        if figure is None:
+            continue
+        _, svg = save(figure, out / f"{name}{suffix}")
+        pictures.append(Picture(svg, f"{comparison.title}: {caption}.", name == "tradeoff"))
+    return pictures
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

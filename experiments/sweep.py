@@ -1,0 +1,112 @@
+"""Runs a sweep: `python -m experiments.sweep --config=configs/sweeps/mnist_ranks.py --workdir=DIR`.
+
+The trials of the sweep config are trained, several at once, each in a folder of its own in the
+workdir; then a report compares them. The same command on the same workdir goes on: finished trials
+are kept, interrupted ones resume, failed ones are tried again.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jax
+from absl import app, flags
+
+from experiments.sweeping.executors import Executor, LocalExecutor
+from experiments.sweeping.machine import available_cores, available_gpus, shares
+from experiments.sweeping.plan import Plan, load_plan, trial_configs
+from experiments.sweeping.ray_executor import RayExecutor
+from experiments.sweeping.records import FAILED, is_finished, open_record
+from experiments.sweeping.runner import SweepInterrupted, run_sweep
+from experiments.sweeping.trials import Trial, select
+
+_CONFIG = flags.DEFINE_string(
+    "config", None, "Sweep config, for example configs/sweeps/mnist_ranks.py or ...py:quick."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the sweep.")
+_EXECUTOR = flags.DEFINE_enum("executor", "local", ["local", "ray"], "What runs the trials.")
+_PARALLEL = flags.DEFINE_integer(
+    "parallel", 0, "Trials at once. 0: one per GPU, or one per CPU core without GPUs."
+)
+_FILTER = flags.DEFINE_string("filter", "", "Run only trials with this in their name; * and ? fit.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the trials and their commands, run nothing.")
+_MAX_ATTEMPTS = flags.DEFINE_integer(
+    "max_attempts", 3, "How often a failing trial is tried, per start of the sweep.", lower_bound=1
+)
+_EARLY_STOPPING = flags.DEFINE_bool(
+    "early_stopping", False, "Stop trials that do worse than others of the same model and seed."
+)
+_RAY_ADDRESS = flags.DEFINE_string("ray_address", "", "Ray cluster. Empty: Ray on this machine.")
+_CPUS = flags.DEFINE_float("cpus_per_trial", 0, "With Ray: CPU cores of a trial. 0: chosen.")
+_GPUS = flags.DEFINE_float("gpus_per_trial", -1, "With Ray: GPUs of a trial. -1: chosen.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main(argv: list[str]) -> None:
+    """Runs the sweep, and turns what a user can cause into one line and an exit code."""
+    if len(argv) > 1:
+        _fail(f"unexpected argument {argv[1]!r}; flags are written --name=value.", 2)
+    jax.config.update("jax_platforms", "cpu")  # the devices are for the trials
+    workdir = Path(_WORKDIR.value).expanduser().absolute()
+    try:
+        plan = load_plan(_CONFIG.value)
+        trials = select(plan.trials, _FILTER.value)
+        if _DRY_RUN.value:
+            trial_configs(plan)
+            _show(plan, trials, workdir)
+            return
+        records = run_sweep(
+            plan,
+            trials,
+            workdir,
+            _executor,
+            max_attempts=_MAX_ATTEMPTS.value,
+            early_stopping=_EARLY_STOPPING.value,
+        )
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    except SweepInterrupted as interrupted:
+        _fail(str(interrupted), 128 + interrupted.signum)
+    _report(workdir)
+    if failed := [record for record in records if record.state == FAILED]:
+        names = "".join(f"\n  {record.name}" for record in failed)
+        _fail(f"{len(failed)} of {len(records)} trials failed, see their log.txt:{names}")
+
+
+def _executor() -> Executor:
+    if _EXECUTOR.value == "ray":
+        return RayExecutor(_PARALLEL.value, _RAY_ADDRESS.value, _CPUS.value, _GPUS.value)
+    return LocalExecutor(shares(_PARALLEL.value, available_cores(), available_gpus()))
+
+
+def _show(plan: Plan, trials: list[Trial], workdir: Path) -> None:
+    for trial in trials:
+        command = trial.command(plan.base, Path(_WORKDIR.value))
+        record = open_record(trial, workdir / trial.name, command)
+        print(f"{record.state:8}{trial.name}\n        {command}")
+    done = sum(is_finished(workdir / trial.name) for trial in trials)
+    print(f"{len(trials)} trials, {done} of them done; nothing was run.")
+
+
+def _report(workdir: Path) -> None:
+    """Writes the report; the sweep is what counts, so a report that fails is only a message."""
+    try:
+        from experiments.reporting import write_report
+
+        write_report([workdir], out=workdir / "report")
+        print(f"Report: {workdir / 'report'}")
+    except Exception as error:
+        print(f"The report could not be written: {error!r}", file=sys.stderr)
+
+
+def _fail(message: str, code: int = 1) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from here.", 130)

@@ -1,0 +1,56 @@
+"""Lists of overrides of a base config, and how to combine them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+Overrides = dict[str, Any]
+"""The fields in which a trial differs from the base config: `{"optimizer.b1": 0.8, "seed": 1}`."""
+
+
+def values(field: str, *choices: Any) -> list[Overrides]:
+    """Returns one override of `field` for each of `choices`."""
+    return [{field: choice} for choice in choices]
+
+
+def seeds(count: int) -> list[Overrides]:
+    """Returns overrides of the config's seed, 0 to `count - 1`."""
+    return values("seed", *range(count))
+
+
+def product(*axes: Iterable[Overrides]) -> list[Overrides]:
+    """Returns every combination of one override from each axis; the last axis changes fastest.
+
+      >>> product(seeds(2), values("optimizer.b1", 0.8, 0.9))[1]
+      {'seed': 0, 'optimizer.b1': 0.9}
+
+    Raises:
+      ValueError: if two axes set the same field.
+    """
+    return [_merge(parts) for parts in itertools.product(*axes)]
+
+
+def zipped(*axes: Iterable[Overrides]) -> list[Overrides]:
+    """Returns the first overrides of all axes together, then the second ones, and so on.
+
+    Raises:
+      ValueError: if the axes have different lengths, or two set the same field.
+    """
+    axes = tuple(map(tuple, axes))
+    if len({len(axis) for axis in axes}) > 1:
+        raise ValueError(
+            f"zipped() needs axes of one length, got {', '.join(str(len(axis)) for axis in axes)}; "
+            "for all combinations take product()."
+        )
+    return [_merge(parts) for parts in zip(*axes, strict=True)]
+
+
+def _merge(parts: Iterable[Overrides]) -> Overrides:
+    merged: Overrides = {}
+    for part in parts:
+        if twice := merged.keys() & part.keys():
+            raise ValueError(f"{', '.join(sorted(twice))} is set twice; set a field in one axis.")
+        merged |= part
+    return merged

@@ -1,0 +1,110 @@
+"""The plan of a sweep: the trials of a sweep config, checked against its base config."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.config_checks import check_config
+from experiments.sweeping.overrides import Overrides
+from experiments.sweeping.trials import Trial, name_trials
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All trials of a sweep.
+
+    Attributes:
+      config: the sweep config's file, with its variant: `configs/sweeps/mnist_ranks.py:quick`.
+      base: the base config's file.
+      trials: in the order in which they start.
+    """
+
+    config: str
+    base: str
+    trials: list[Trial]
+
+
+def load_plan(config: str) -> Plan:
+    """Reads a sweep config, `FILE` or `FILE:VARIANT`.
+
+    The file defines `BASE`, the path of the base config, and `sweep()`, which returns or yields the
+    trials' overrides. Or `BASE` is a dict of such paths by variant, with `""` for none, and
+    `sweep(variant)` takes the variant.
+
+    Raises:
+      ValueError: if the file or what it defines is missing or wrong.
+    """
+    path, _, variant = config.partition(":")
+    module = _load(path, "sweep config")
+    base, sweep = getattr(module, "BASE", None), getattr(module, "sweep", None)
+    if not isinstance(base, str | Mapping) or not callable(sweep):
+        raise ValueError(
+            f"{path} is not a sweep config: it must define BASE, the path of its base config, and "
+            "sweep(), which yields overrides."
+        )
+    bases = base if isinstance(base, Mapping) else {"": base}
+    if variant not in bases:
+        known = ", ".join(f"{path}:{name}" if name else path for name in bases)
+        raise ValueError(f"{path} has no variant {variant!r}; take one of {known}.")
+    overrides = list(sweep(variant) if inspect.signature(sweep).parameters else sweep())
+    for one in overrides:
+        if not isinstance(one, dict):
+            raise ValueError(f"sweep() of {path} yields {one!r}; it must yield dicts of overrides.")
+    if not overrides:
+        raise ValueError(f"sweep() of {config} yields no trial.")
+    return Plan(config, bases[variant], name_trials(overrides))
+
+
+def trial_configs(plan: Plan) -> dict[str, ConfigDict]:
+    """Returns every trial's whole config, by the trial's name, checked as training will.
+
+    Raises:
+      ValueError: naming the first trial that could not run, and why.
+    """
+    path, _, argument = plan.base.partition(":")
+    module = _load(path, "base config")
+    configs: dict[str, ConfigDict] = {}
+    for trial in plan.trials:
+        config = module.get_config(argument) if argument else module.get_config()
+        try:
+            _apply(config, trial.overrides)
+            check_config(config)
+        except ValueError as error:
+            raise ValueError(f"{plan.config}, trial {trial.name}: {error}") from error
+        configs[trial.name] = config
+    return configs
+
+
+def _apply(config: ConfigDict, overrides: Overrides) -> None:
+    for field, value in overrides.items():
+        *parents, last = field.split(".")
+        node: Any = config
+        for parent in parents:
+            node = node[parent] if isinstance(node, ConfigDict) and parent in node else None
+        if not isinstance(node, ConfigDict) or last not in node:
+            raise ValueError(f"the base config has no field {field!r}.")
+        try:
+            node[last] = value
+        except TypeError as error:
+            raise ValueError(
+                f"{field} is {value!r}, but in the base config it is {node[last]!r}."
+            ) from error
+
+
+def _load(path: str, what: str) -> ModuleType:
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: there is no such {what}; paths start where the command runs.")
+    spec = importlib.util.spec_from_file_location(f"_{what.replace(' ', '_')}", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is not a Python file; a {what} is one.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,133 @@
+"""The files that say where a sweep stands: `sweep.json`, and `trial.json` in a trial's folder.
+
+The runner alone writes them, whole or not at all. That a run is finished is said by its
+`result.json`; a record that is lost or damaged loses only the count of attempts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from experiments.sweeping.plan import Plan
+from experiments.sweeping.trials import Trial
+
+PENDING, RUNNING, DONE, FAILED, STOPPED = "pending", "running", "done", "failed", "stopped"
+
+
+@dataclasses.dataclass
+class TrialRecord:
+    """What `trial.json` holds.
+
+    Attributes:
+      name: of the trial's folder.
+      overrides: the fields in which it differs from the base config.
+      command: the line that runs it in a shell.
+      state: `pending` (also when interrupted), `running`, `done`, `failed`, or `stopped` (early,
+        as hopeless; it has no result).
+      attempts: how often it was started.
+      error: of a failed attempt: a line that says why, then the end of its log.
+      started: when the last attempt was, UTC.
+      finished: when it ended, UTC.
+      seconds: how long its attempts took, together.
+    """
+
+    name: str
+    overrides: dict[str, Any]
+    command: str
+    state: str = PENDING
+    attempts: int = 0
+    error: str | None = None
+    started: str | None = None
+    finished: str | None = None
+    seconds: float = 0.0
+
+    def write(self, folder: Path) -> None:
+        """Writes `trial.json`, all of it or nothing.
+
+        Raises:
+          OSError: if it cannot be written, for example because the disk is full.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "trial.json", dataclasses.asdict(self))
+
+
+def open_record(trial: Trial, folder: Path, command: str) -> TrialRecord:
+    """Returns the record of a trial in its folder, or a new one; nothing is written.
+
+    Raises:
+      ValueError: if the folder belongs to a trial with other overrides.
+    """
+    record = TrialRecord(trial.name, trial.overrides, command)
+    before = _read(folder / "trial.json")
+    if "overrides" in before and before["overrides"] != json.loads(json.dumps(trial.overrides)):
+        raise ValueError(
+            f"{folder} holds the trial {before['overrides']}, not {trial.overrides}; take another "
+            "--workdir."
+        )
+    for field in ("state", "attempts", "error", "started", "finished", "seconds"):
+        setattr(record, field, before.get(field, getattr(record, field)))
+    if is_finished(folder):
+        record.state, record.error = DONE, None
+    elif record.state in (RUNNING, DONE):
+        record.state = PENDING  # the runner was killed, or the result was deleted
+    return record
+
+
+def write_plan(plan: Plan, workdir: Path) -> None:
+    """Writes `sweep.json`.
+
+    Raises:
+      ValueError: if the folder belongs to another sweep.
+      OSError: if it cannot be written.
+    """
+    path = workdir / "sweep.json"
+    before = _read(path)
+    if before.get("config", plan.config) != plan.config:
+        raise ValueError(
+            f"{workdir} holds the sweep {before['config']}, not {plan.config}; take another "
+            "--workdir."
+        )
+    write_json(
+        path,
+        {
+            "config": plan.config,
+            "base": plan.base,
+            "created": before.get("created", now()),
+            "trials": [dataclasses.asdict(trial) for trial in plan.trials],
+        },
+    )
+
+
+def is_finished(folder: Path) -> bool:
+    """Says whether the run in `folder` has its result."""
+    return (folder / "result.json").exists()
+
+
+def now() -> str:
+    """Returns the time, UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a file so that a reader, or a kill, finds the old content or the new, never a part.
+
+    Raises:
+      OSError: if it cannot be written; the old content stays.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Returns the content of a JSON object's file, nothing if it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,333 @@
+"""Optax transforms with which factors train like the dense kernel they stand for.
+
+Two lines of a chain differ from those for a dense network::
+
+    optax.chain(
+        optax.scale_by_adam(),
+        kfc_jax.scale_factor_updates(),
+        kfc_jax.add_decayed_weights(1e-4),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+The rule
+--------
+At one learning rate a factor moves the layer's output far less than a dense kernel does: its
+entries are larger than the kernel's and fewer. Its multiplier makes up for this. It is the product
+of the factor's own scale, so that in one step every factor changes by the same fraction, and of a
+number that all factors of a layer share, with which the layer's output moves as far as a dense
+layer's. Moving scale from one factor to another, which leaves the kernel as it is, therefore moves
+the multipliers along: all that counts is the kernel.
+
+The shared number: let the layer have ``n`` inputs of unit size, and let factor k of a term have
+``n_k`` rows, in ``r`` products (the rank), where the other factors' product is a matrix of ``n_o``
+rows (``n = n_k n_o``), ``m_o`` columns and root-mean-square entries ``s_o``. The batch has ``b``
+independent examples. First, all entries move by plus or minus 1, as under Adam.
+
+A dense kernel's gradient entry sums one contribution of every example, so that an example agrees
+with the signs of somewhat more than half of the entries, by ``1 / sqrt(b)``. It moves its own
+output by ``n / sqrt(b)``, coherently over the inputs; the other examples move it by a random walk
+over the inputs, ``sqrt(n)``.
+
+A factor's gradient entry sums over examples and over the ``m_o`` output columns that share it.
+What moves one output is the sum of ``r n_k`` such entries, times inputs seen through the other
+factors, ``s_o sqrt(n_o)`` in size. There are three parts:
+
+- the output's own gradient, coherent over ranks and rows: ``r n_k s_o sqrt(n_o / (m_o b))``;
+- the other columns of the same example, coherent over rows (they see the same inputs), a random
+  walk over ranks: ``n_k s_o sqrt(r (1 - 1/m_o) / b)``, large for ``kernel_u`` alone;
+- the other examples, a random walk over ranks and all inputs: ``s_o sqrt(r n)``.
+
+The first part adds coherently over all factors of all terms, the others as random walks. Now
+factor k moves by its scale ``s_k`` times the shared number ``f``, and ``s_k s_o = p`` is the same
+for all factors of a term. With ``c = n / b``, equal movement means::
+
+    f^2 [ c (sum_k p r / sqrt(n_o m_o))^2  +  sum_k p^2 r (1 + c (1 - 1/m_o) / n_o^2) ]  =  c + 1
+
+For plain gradient steps, the factor's gradient is ``s_o sqrt(n_o m_o)`` times as large as the
+dense kernel's, so its multiplier is ``f s_k`` divided by this. For one dense factor both are 1. A
+low-rank kernel is the case ``n x 1`` (x) ``1 x m``.
+
+The scales are read off the parameters that the optimizer is initialised with. So the rule holds
+for any ``kernel_init`` and for factors that came from a decomposition.
+
+Inputs of a real batch are correlated, and its independent examples fewer than its examples; the
+rule takes ``b = 64`` (measured: output movement relative to dense 1.0 to 1.3 for 64 independent
+inputs, 1.0 to 2.2 for 256, 0.3 to 1.2 for 64 that went through a ReLU). How much of the rule
+trains best depends on the rest of the network too: the ``gain``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+Update = Literal["sign", "gradient"]
+
+_INDEPENDENT_EXAMPLES = 64.0
+_LEAST_VARIANCE = 0.1  # of a kernel whose scale is believed, relative to lecun_normal
+_FACTOR = re.compile(r"kernel_(?:(\d+)_(\d+)|([uv]))")
+
+
+class _Factor(NamedTuple):
+    """A factor: its path in the parameters, its array viewed as ``(..., rank, rows, columns)``."""
+
+    path: str
+    array: Array
+
+
+_Layer = list[list[_Factor]]  # terms of factors
+
+
+class ScaleFactorUpdatesState(NamedTuple):
+    """State of ``scale_factor_updates``; it does not change after ``init``.
+
+    Attributes:
+      multipliers: for every factor, by its path in the parameters, its multiplier without the gain.
+    """
+
+    multipliers: dict[str, Float[Array, ""]]
+
+
+def factor_multipliers(params: Any, *, gain: float = 1.0, update: Update = "sign") -> Any:
+    """Returns what to multiply the updates of ``params`` by, so that factors keep up.
+
+    Factors are known by their names. A dictionary (or other node) that holds ``kernel_0_0``,
+    ``kernel_0_1``, ... of shapes ``(rank, n_k, m_k)`` is a layer as ``KFCDense`` makes it; one that
+    holds ``kernel_u`` ``(n, rank)`` and ``kernel_v`` ``(rank, m)`` one of ``LowRankDense``. Arrays
+    may have further leading axes (layers stacked by ``nn.scan`` or ``nn.vmap`` along axis 0),
+    which share one multiplier. The rule is derived in the docstring of this module.
+
+    Example::
+
+      >>> import jax, jax.numpy as jnp
+      >>> from kfc_jax import KFCDense, factor_multipliers
+      >>> layer = KFCDense(features=512, structure="2:16x16*64x32")
+      >>> params = layer.init(jax.random.key(0), jnp.ones((1, 1024)))["params"]
+      >>> jax.tree.map(lambda m: round(float(m)), factor_multipliers(params))
+      {'bias': 1, 'kernel_0_0': 22, 'kernel_0_1': 8}
+
+    Args:
+      params: any tree of parameters.
+      gain: a number that all multipliers of factors are multiplied by.
+      update: what is multiplied: ``sign`` for steps whose entries have the size of the learning
+        rate whatever the gradient's (Adam, Lion, RMSProp), ``gradient`` for plain SGD, also with
+        momentum.
+
+    Returns:
+      A tree like ``params`` with float32 scalars: 1 for everything that is not a factor.
+
+    Raises:
+      ValueError: if ``gain`` or ``update`` is not as said, or a layer lacks some of its factors.
+    """
+    _check(gain, update)
+    multipliers = _multipliers(params, update)
+
+    def multiplier(path: Any, leaf: Any) -> Float[Array, ""]:
+        del leaf
+        name = _name(path)
+        return gain * multipliers[name] if name in multipliers else jnp.ones((), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(multiplier, params)
+
+
+def scale_factor_updates(
+    gain: float = 1.0, *, update: Update = "sign"
+) -> optax.GradientTransformation:
+    """Multiplies the updates of factors by ``factor_multipliers``, and leaves all others alone.
+
+    It stands after the transform that makes the step (``optax.scale_by_adam()``) and before
+    weight decay and learning rate. The multipliers are computed once, at ``init``, and are part of
+    the state: a run that goes on from a checkpoint has the same ones.
+
+    Args:
+      gain: a number that all multipliers of factors are multiplied by: the factors' own learning
+        rate, as a multiple of the rule. The state does not hold it, so it may change on the way.
+      update: ``sign`` or ``gradient``, see ``factor_multipliers``.
+
+    Raises:
+      ValueError: if ``gain`` or ``update`` is not as said; at ``init``, if a layer lacks some of
+        its factors; at ``update``, if the updates lack factors that ``init`` saw.
+    """
+    _check(gain, update)
+
+    def init(params: optax.Params) -> ScaleFactorUpdatesState:
+        return ScaleFactorUpdatesState(_multipliers(params, update))
+
+    def apply(
+        updates: optax.Updates, state: ScaleFactorUpdatesState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, ScaleFactorUpdatesState]:
+        del params
+        remaining = dict(state.multipliers)
+
+        def scale(path: Any, leaf: Array) -> Array:
+            multiplier = remaining.pop(_name(path), None)
+            return leaf if multiplier is None else leaf * (gain * multiplier).astype(leaf.dtype)
+
+        scaled = jax.tree_util.tree_map_with_path(scale, updates)
+        if remaining:
+            raise ValueError(
+                f"The updates lack the factors {sorted(remaining)}, which init saw: pass init the "
+                "tree of parameters that the gradients are taken for."
+            )
+        return scaled, state
+
+    return optax.GradientTransformation(init, apply)
+
+
+def add_decayed_weights(
+    weight_decay: optax.ScalarOrSchedule = 0.0,
+    mask: Any | Callable[[optax.Params], Any] | None = None,
+) -> optax.GradientTransformation:
+    """As ``optax.add_decayed_weights``, but factors decay so that their product does.
+
+    A decay ``d`` shrinks a dense kernel by ``1 - lr d`` each step. It would shrink a product of N
+    factors N times as fast; so each factor's decay is ``d / N``, and ``(1 - lr d / N)^N`` is the
+    dense kernel's rate up to terms of order ``(lr d)^2``. Factors are known as in
+    ``factor_multipliers``.
+
+    Args:
+      weight_decay: decay of a kernel, or a schedule of it.
+      mask: tree of booleans like the parameters (or a prefix of it), or a function that makes one
+        of them: what decays. Default: everything.
+
+    Raises:
+      ValueError: at ``update``, without ``params``, or if a layer lacks some of its factors.
+    """
+    inner = optax.add_decayed_weights(weight_decay, mask)
+
+    def apply(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        if params is None:
+            raise ValueError("Weight decay needs the parameters: call update(..., params).")
+        counts = {f.path: len(term) for layer in _layers(params) for term in layer for f in term}
+        shares = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: leaf / counts[name] if (name := _name(path)) in counts else leaf,
+            params,
+        )
+        return inner.update(updates, state, shares)
+
+    return optax.GradientTransformation(inner.init, apply)
+
+
+def _check(gain: Any, update: str) -> None:
+    if update not in ("sign", "gradient"):
+        raise ValueError(
+            f"update is {update!r}; take 'sign' (for Adam and the like) or 'gradient' (for SGD)."
+        )
+    if isinstance(gain, int | float) and not 0 < gain < math.inf:
+        raise ValueError(
+            f"gain is {gain}, but must be above 0 and finite: 1 is the rule as it is. To train "
+            "without it, leave scale_factor_updates out."
+        )
+
+
+def _multipliers(params: Any, update: Update) -> dict[str, Float[Array, ""]]:
+    """Returns the multiplier of every factor, by its path, without the gain."""
+    result = {}
+    for layer in _layers(params):
+        inputs = max(math.prod(f.array.shape[-2] for f in term) for term in layer)
+        coherence = inputs / _INDEPENDENT_EXAMPLES
+        coherent = walk = variance = jnp.zeros(())
+        relative = {}  # multipliers before the number that all factors of the layer share
+        for term in layer:
+            rank = term[0].array.shape[-3]
+            scales = _scales(term, usual_variance=1 / (inputs * rank * len(layer)))
+            product = jnp.prod(scales)
+            variance += rank * product**2
+            rows, columns = (math.prod(f.array.shape[axis] for f in term) for axis in (-2, -1))
+            for factor, scale in zip(term, scales, strict=True):
+                n_o, m_o = rows // factor.array.shape[-2], columns // factor.array.shape[-1]
+                coherent += rank * product / math.sqrt(n_o * m_o)
+                walk += rank * product**2 * (1 + coherence * (1 - 1 / m_o) / n_o**2)
+                others = 1.0 if update == "sign" else product / scale * math.sqrt(n_o * m_o)
+                relative[factor.path] = scale / others
+        fraction = jnp.sqrt((coherence + 1) / (coherence * coherent**2 + walk))
+        # A nearly zero kernel would ask for steps that are far too large once it has grown.
+        fraction *= jnp.minimum(1.0, jnp.sqrt(variance * inputs / _LEAST_VARIANCE))
+        result |= {path: fraction * value for path, value in relative.items()}
+    return result
+
+
+def _scales(term: Sequence[_Factor], usual_variance: float) -> Float[Array, " factors"]:
+    """Returns the root-mean-square entry of every factor.
+
+    Factors that are all zeros (the layer starts from a kernel of zeros) get the scale with which
+    the entries of a single product would have the ``usual_variance``.
+    """
+    squares = jnp.stack([jnp.mean(jnp.square(f.array.astype(jnp.float32))) for f in term])
+    rest = jnp.prod(jnp.where(squares > 0, squares, 1.0))
+    share = (usual_variance / rest) ** (1 / jnp.maximum(1, jnp.sum(squares == 0)))
+    return jnp.sqrt(jnp.where(squares > 0, squares, share))
+
+
+def _layers(params: Any) -> list[_Layer]:
+    """Finds the factors in ``params`` by their names, and groups them by layer and term."""
+    found: dict[str, dict[tuple[int, int], _Factor]] = {}
+    for path, array in jax.tree_util.tree_leaves_with_path(params):
+        name = _name(path)
+        layer, _, last = name.rpartition("/")
+        if match := _FACTOR.fullmatch(last):
+            term, index, side = match.groups()
+            key = (0, "uv".index(side)) if side else (int(term), int(index))
+            group = f"{layer} (low rank)" if side else layer
+            found.setdefault(group, {})[key] = _Factor(name, _as_factor(array, side))
+    return [_terms(layer, factors) for layer, factors in found.items()]
+
+
+def _as_factor(array: Array, side: str | None) -> Array:
+    """Views ``kernel_u`` as columns ``(rank, n, 1)``, ``kernel_v`` as rows ``(rank, 1, m)``."""
+    if side is None or jnp.ndim(array) < 2:
+        return array
+    return jnp.swapaxes(array, -1, -2)[..., None] if side == "u" else array[..., None, :]
+
+
+def _terms(layer: str, factors: Mapping[tuple[int, int], _Factor]) -> _Layer:
+    """Sorts a layer's factors into its terms.
+
+    Raises:
+      ValueError: if some are missing, or their shapes are not those of factors.
+    """
+    terms: _Layer = []
+    for (term, index), factor in sorted(factors.items()):
+        if index == 0:
+            terms.append([])
+        if term != len(terms) - 1 or index != len(terms[-1]):
+            break
+        terms[-1].append(factor)
+    complete = sum(len(term) for term in terms) == len(factors)
+    if layer.endswith("(low rank)"):
+        complete = complete and len(factors) == 2
+    shapes = {f.path: f.array.shape for f in factors.values()}
+    if not complete or any(
+        len({shapes[f.path][:-2] for f in term}) > 1 or len(shapes[f.path]) < 3
+        for term in terms
+        for f in term
+    ):
+        raise ValueError(
+            f"The factors of layer '{layer}' have the shapes {shapes}: they are not all there, or "
+            "not of shapes (rank, n_k, m_k) with one rank per term. Hand over all the factors of a "
+            "layer together; if it is no layer of kfc_jax, leave it out with optax.masked."
+        )
+    return terms
+
+
+def _name(path: Sequence[Any]) -> str:
+    """Joins the keys of a path; for a factor, up to its name.
+
+    What follows the name belongs to a box (``nn.Partitioned``, ``nnx.Param``), which parameters
+    may have and updates not.
+    """
+    keys = [
+        str(next((getattr(key, a) for a in ("key", "name", "idx") if hasattr(key, a)), key))
+        for key in path
+    ]
+    ends = [i + 1 for i, key in enumerate(keys) if _FACTOR.fullmatch(key)]
+    return "/".join(keys[: ends[-1]] if ends else keys)

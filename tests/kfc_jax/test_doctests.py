@@ -1,0 +1,19 @@
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import kfc_jax
+
+MODULES = [f"kfc_jax.{module.name}" for module in pkgutil.iter_modules(kfc_jax.__path__)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_run(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("name", ["kfc_jax.linen", "kfc_jax.structure"])
+def test_modules_that_users_start_from_have_examples(name):
+    assert doctest.testmod(importlib.import_module(name)).attempted >= 3
