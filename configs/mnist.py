@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
             },
             "train": {
                 "batch_size": 128,
-                "num_epochs": 7,
+                "num_epochs": 6,
                 "label_smoothing": 0.0,
                 "eval_batch_size": 500,
                 "log_every": 100,  # steps
