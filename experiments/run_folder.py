@@ -57,7 +57,7 @@ class RunFolder:
         kept = [line for line in _lines(path) if _step(line) <= step]
         _write_text(path, "".join(f"{line}\n" for line in kept))
         # purge_step tells TensorBoard to forget what an earlier part of the run wrote past it.
-        self._writer = SummaryWriter(str(self.path), purge_step=step + 1 if step else None)
+        self._writer = SummaryWriter(str(self.path), purge_step=step + 1)
 
     def write_metrics(self, step: int, metrics: dict[str, float]) -> None:
         """Adds a line to `metrics.jsonl` and the same numbers to the TensorBoard events."""

@@ -132,7 +132,7 @@ class _Trainer:
         self._watch = Stopwatch()
         if checkpoints.latest_step() is not None:
             self._restore()
-        self._mark = self.step - len(self._window), dict(self._watch.seconds)
+        self._mark = self.step, dict(self._watch.seconds)
         run.folder.start(self.step)
         _, self._split = steps.shardings()
         with self._watch("compile"):

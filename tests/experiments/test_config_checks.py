@@ -36,7 +36,7 @@ def test_the_configs_are_right(module):
         ("optimizer.schedule", "step", "optimizer.schedule is 'step'; .* cosine, constant"),
         ("optimizer.learning_rate", 0.0, "learning_rate is 0.0; it must be a number above 0"),
         ("optimizer.learning_rate", float("nan"), "learning_rate is nan"),
-        ("optimizer.warmup_epochs", 12.0, "warmup_epochs is 12; it must be below .* 12"),
+        ("optimizer.warmup_epochs", 99.0, "warmup_epochs is 99; it must be below .*num_epochs"),
         ("optimizer.factor_gain", -1.0, "config.optimizer.factor_gain is -1.0"),
     ],
 )

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,14 +17,20 @@ QUICK = (
 
 
 @pytest.fixture
-def start(request):
+def start(request, tmp_path_factory):
     """Starts the command; whatever still runs at the end is stopped."""
     started = []
+    # A second run takes the first one's compiled programs.
+    environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
     def run(*arguments):
         process = subprocess.Popen(
             [sys.executable, "-m", "experiments.train", *arguments],
             cwd=request.config.rootpath,
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -70,8 +70,7 @@ def test_entries_of_the_product_are_uncorrelated():
 
 DENSE_INITIALIZERS = [
     init.he_normal(),
-    init.he_uniform(),
-    init.glorot_normal(),
+    init.glorot_uniform(),
     init.orthogonal(),
     init.normal(0.02),
     init.variance_scaling(0.1, "fan_out", "uniform"),
@@ -96,12 +95,12 @@ def test_the_product_has_the_mean_square_of_any_dense_initialiser(text, kernel_i
 
 
 def test_the_default_is_the_measured_scale_of_the_same_initialiser():
-    structure = KroneckerSum.parse("4:16x20*24x16")
+    structure = KroneckerSum.parse("4:8x10*12x8")
     known, measured = (
         draw(structure, kernel_init, key(0))
         for kernel_init in (default_kernel_init, init.lecun_normal())
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0.01), known, measured)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0.03), known, measured)
 
 
 @pytest.mark.parametrize(
