@@ -6,6 +6,7 @@ state is replicated. One device is a mesh of one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -54,8 +55,7 @@ def create_state(
 ) -> TrainState:
     """Returns the state before the first step, from the config's seed."""
 
-    def initialize() -> TrainState:
-        key, _ = _keys(config.seed)
+    def initialize(key: Array) -> TrainState:
         variables = model.init(key, jnp.zeros((1, *config.model.image_shape)))
         params = variables["params"]
         return TrainState(
@@ -66,7 +66,8 @@ def create_state(
         )
 
     replicated, _ = shardings()
-    return jax.jit(initialize, out_shardings=replicated)()
+    # Keys are arguments, not constants, so that runs that differ in the seed compile alike.
+    return jax.jit(initialize, out_shardings=replicated)(_keys(config.seed)[0])
 
 
 def compile_train_step(
@@ -81,9 +82,8 @@ def compile_train_step(
     new state and the batch's METRICS: mean loss, fraction of errors, norm of the gradient. Its
     randomness depends on the seed and on the number of the step alone.
     """
-    _, base_key = _keys(config.seed)
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Array]:
+    def step(base_key: Array, state: TrainState, batch: Batch) -> tuple[TrainState, Array]:
         shift_key, dropout_key = jax.random.split(jax.random.fold_in(base_key, state.step))
         images = _to_float(batch["image"])
         if config.augmentation.shift:
@@ -115,11 +115,13 @@ def compile_train_step(
     replicated, split = shardings()
     jitted = jax.jit(
         step,
-        in_shardings=(replicated, split),
+        in_shardings=(replicated, replicated, split),
         out_shardings=(replicated, replicated),
-        donate_argnums=0,
+        donate_argnums=1,
     )
-    return jitted.lower(state, _batch_shapes(config, config.train.batch_size)).compile()
+    base_key = jax.device_put(_keys(config.seed)[1], replicated)
+    shapes = _batch_shapes(config, config.train.batch_size)
+    return functools.partial(jitted.lower(base_key, state, shapes).compile(), base_key)
 
 
 def compile_eval_step(

@@ -1,6 +1,6 @@
 """The README's MNIST table: LeNet-5 with a dense, a Kronecker or a low-rank first layer.
 
-    python -m experiments.sweep --config=configs/sweeps/mnist_results.py --workdir=runs/mnist-results
+    python -m experiments.sweep --config=configs/sweeps/mnist_results.py --workdir=runs/results
 
 All 60,000 training digits, 6 epochs, 3 seeds, one learning rate for all. The layer has 800 inputs
 (16 positions of 50 channels) and 500 features. `16x20*50x25` factors positions from channels;

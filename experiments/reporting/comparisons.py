@@ -85,6 +85,11 @@ class Group:
         sizes = (outcome.dense_parameters, outcome.dense_flops, layer_parameters)
         return dict(zip(SIZES, sizes, strict=True))
 
+    @property
+    def layer_flops(self) -> int:
+        """FLOPs of the compared layers for one example."""
+        return sum(layer.flops for layer in self.layers)
+
     def reduction(self, size: str) -> float:
         """Returns the fraction of a dense model's size that is saved."""
         dense = self.dense_sizes[size]

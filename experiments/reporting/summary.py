@@ -61,7 +61,8 @@ def _rows(comparison: Comparison, split: str) -> list[Group]:
 def _table(comparison: Comparison, rows: Sequence[Group], split: str) -> list[str]:
     head = ["method", "structure", *(["settings"] if comparison.has_settings else [])]
     layer, total, flops = map(comparison.size_label, ("layer_parameters", "parameters", "flops"))
-    numbers = [layer, "fewer", total, "fewer", flops, f"{split} error"]
+    layer_flops = layer.replace("parameters", "FLOPs", 1)
+    numbers = [layer, "fewer", total, "fewer", layer_flops, flops, f"{split} error"]
     lines = [
         _line([*head, *numbers]),
         _line(["---"] * len(head) + ["---:"] * len(numbers)),
@@ -71,7 +72,7 @@ def _table(comparison: Comparison, rows: Sequence[Group], split: str) -> list[st
         cells += [code(group.settings) if group.settings else ""] if comparison.has_settings else []
         for size in ("layer_parameters", "parameters"):
             cells += [count(group.sizes[size]), percent(group.reduction(size), 2)]
-        cells += [count(group.sizes["flops"]), spread(group.error(split))]
+        cells += [count(group.layer_flops), count(group.sizes["flops"]), spread(group.error(split))]
         lines.append(_line(cells))
     return lines
 

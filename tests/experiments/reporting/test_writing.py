@@ -140,7 +140,8 @@ def test_the_summary_is_a_table_that_markdown_reads(finished_report):
     assert len(rows) == 2 + len(folders.CASES)
     assert len({row.count("|") for row in rows}) == 1
     row = next(r for r in rows if "`2:16x20*50x25`" in r)
-    assert "| 3,140 | 99.22% | 34,220 | 92.06% |" in row
+    # The layer's FLOPs: 50x25 first, 2 * 2 * 16 * 50 * 25, then 16x20, 2 * 2 * 16 * 20 * 25.
+    assert "| 3,140 | 99.22% | 34,220 | 92.06% | 112,000 |" in row
     assert "![lenet5 on mnist: test error against size](tradeoff.png)" in lines
 
 
