@@ -56,6 +56,7 @@ def kronecker_matmul(
     structure: KroneckerSum | None = None,
     precision: lax.PrecisionLike = None,
     dot_general: DotGeneral = lax.dot_general,
+    may_materialize: bool = True,
 ) -> Float[Array, "*batch features"]:
     """Returns ``x @ kernel`` for the kernel that ``factors`` stand for.
 
@@ -69,26 +70,30 @@ def kronecker_matmul(
       structure: needed only if the terms are padded: tells the kernel's true size.
       precision: as in ``jax.lax.dot_general``.
       dot_general: replacement for ``jax.lax.dot_general``.
+      may_materialize: whether the kernel may be formed where that is cheaper. If not, the products
+        are the same ones for every batch, which a ``dot_general`` with a state needs.
 
     Raises:
-      ValueError: if the factors do not have the structure's shapes, or ``x`` not its inputs.
+      ValueError: if the factors do not have the structure's shapes or form no structure (their
+        rank may be above the most useful one), or ``x`` does not have its inputs.
     """
+    x = jnp.asarray(x)
     structure = _checked(factors, structure)
-    if jnp.ndim(x) == 0 or jnp.shape(x)[-1] != structure.inputs:
+    if x.ndim == 0 or x.shape[-1] != structure.inputs:
         raise ValueError(
-            f"x of shape {jnp.shape(x)} cannot be multiplied by a kernel of {structure.inputs} "
+            f"x of shape {x.shape} cannot be multiplied by a kernel of {structure.inputs} "
             f"inputs and {structure.features} features ('{structure}'): the last axis of x must "
             f"be {structure.inputs}."
         )
     dtype = jnp.result_type(x, *(factor for term in factors for factor in term))
-    x = jnp.asarray(x, dtype)
+    x = x.astype(dtype)
     factors = [[jnp.asarray(factor, dtype) for factor in term] for term in factors]
     dot = functools.partial(dot_general, precision=precision)
 
     leading = x.shape[:-1]
     x = x.reshape(math.prod(leading), structure.inputs)
     outputs, kernels = [], []
-    materialized = structure.materialized_terms(x.shape[0])
+    materialized = structure.materialized_terms(x.shape[0] if may_materialize else 0)
     for term, arrays, dense in zip(structure.terms, factors, materialized, strict=True):
         if dense:
             kernel = _materialize_term(term, arrays, dot)
@@ -111,7 +116,7 @@ def materialize(
       structure: needed only if the terms are padded: tells the kernel's true size.
 
     Raises:
-      ValueError: if the factors do not have the structure's shapes.
+      ValueError: if the factors do not have the structure's shapes, or form no structure.
     """
     structure = _checked(factors, structure)
     dtype = jnp.result_type(*(factor for term in factors for factor in term))

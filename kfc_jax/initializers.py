@@ -34,11 +34,12 @@ def factor_initializer(
     """Returns the initialiser of one factor, from the initialiser of the dense kernel.
 
     The scale is read off ``kernel_init`` itself: but for the default (variance 1 / inputs), the
-    dense kernel is drawn once at initialisation and its mean square measured, so any initialiser
-    works; its distribution is not kept, the factors are truncated normals. If the dense kernel is
-    all zeros, the first factor is zero and the others as by default, so that the product is zero
-    but can learn. ``nn.with_partitioning`` names ``(rows, columns)`` of the kernel carry over to
-    the first factor of each term, whose indices are the slow ones; the others are replicated.
+    dense kernel is drawn at initialisation, once for each factor, and its mean square measured, so
+    any initialiser works; its distribution is not kept, the factors are truncated normals. If the
+    dense kernel is all zeros, the first factor is zero and the others as by default, so that the
+    product is zero but can learn. ``nn.with_partitioning`` names ``(rows, columns)`` of the kernel
+    carry over to the first factor of each term, whose indices are the slow ones; the others are
+    replicated.
 
     Args:
       kernel_init: initialiser of a dense kernel ``(inputs, features)``.
@@ -55,7 +56,8 @@ def factor_initializer(
         kernel_axes = (None, 0, 1) if factor == 0 else (None, None, None)
     shapes = structure.terms[term].shapes
     size = math.prod(shapes[factor])
-    padded = structure.terms[term].inputs * structure.terms[term].features
+    # A float: a layer may have more entries than a traced integer can count.
+    padded = float(structure.terms[term].inputs * structure.terms[term].features)
     summands = len(structure.terms) * structure.terms[term].rank
     default_variance = 1 / structure.inputs
 

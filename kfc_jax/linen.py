@@ -77,13 +77,13 @@ class KFCDense(_FactoredDense):
       promote_dtype: function that brings ``(inputs, *factors, bias)`` to one type.
       dot_general: replacement for ``jax.lax.dot_general``, used for every product.
       dot_general_cls: class of such replacements; one instance is made for every product.
-      structure: the kernel's structure or its text form. Default: one balanced term for the input
-        that the layer sees, from ``rank`` and ``num_factors``.
+      structure: the kernel's structure, a single term, or its text form. Default: one balanced term
+        for the input that the layer sees, from ``rank`` and ``num_factors``.
       rank: rank of the balanced term. Default: 8, less for small layers.
       num_factors: number of factors of the balanced term.
     """
 
-    structure: KroneckerSum | str | None = None
+    structure: KroneckerSum | KroneckerTerm | str | None = None
     rank: int | None = None
     num_factors: int = 2
 
@@ -103,6 +103,8 @@ class KFCDense(_FactoredDense):
         structure = self.structure
         if isinstance(structure, str):
             structure = KroneckerSum.parse(structure)
+        elif isinstance(structure, KroneckerTerm):
+            structure = KroneckerSum((structure,))
         return structure.fit(inputs, self.features)
 
     @nn.compact
@@ -133,6 +135,7 @@ class KFCDense(_FactoredDense):
             structure=structure,
             precision=self.precision,
             dot_general=self._dot_general,
+            may_materialize=self.dot_general_cls is None,
         )
         return outputs if bias is None else outputs + bias
 
@@ -152,7 +155,8 @@ class LowRankDense(_FactoredDense):
     Attributes:
       features: number of output features; this and the other fields of ``nn.Dense`` are as in
         ``KFCDense``.
-      rank: columns of ``kernel_u`` and rows of ``kernel_v``. Default: 8, less for small layers.
+      rank: columns of ``kernel_u`` and rows of ``kernel_v``. Default: 8, less for small layers,
+        which are to have at least twofold fewer parameters than dense ones.
     """
 
     rank: int | None = None
@@ -164,7 +168,8 @@ class LowRankDense(_FactoredDense):
           ValueError: if the rank is below 1 or above the kernel's smaller side.
         """
         full = min(inputs, self.features)
-        rank = min(DEFAULT_RANK, full) if self.rank is None else self.rank
+        halving = inputs * self.features // (2 * (inputs + self.features))
+        rank = max(1, min(DEFAULT_RANK, halving)) if self.rank is None else self.rank
         if not 1 <= rank <= full:
             raise ValueError(
                 f"LowRankDense got rank={rank} for a kernel of {inputs}x{self.features}, whose "

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import operator
 import re
 from collections.abc import Iterable
 
@@ -34,21 +35,24 @@ class KroneckerTerm:
       rank: how many products are summed.
 
     Raises:
-      ValueError: if a size is not a positive integer, or the rank exceeds the most useful one.
+      ValueError: if a size or the rank is not a positive integer, or the rank exceeds the most
+        useful one.
     """
 
     shapes: Shape
     rank: int = 1
 
     def __post_init__(self) -> None:
-        shapes = tuple((int(n), int(m)) for n, m in self.shapes)
+        shapes = tuple(
+            (_whole("A factor's side", n), _whole("A factor's side", m)) for n, m in self.shapes
+        )
         if not shapes or any(n < 1 or m < 1 for n, m in shapes):
             raise ValueError(
                 f"A term needs at least one factor, every side at least 1; got {self.shapes}. "
                 f"Write for example {_EXAMPLE}."
             )
         object.__setattr__(self, "shapes", shapes)
-        object.__setattr__(self, "rank", int(self.rank))
+        object.__setattr__(self, "rank", _whole("A rank", self.rank))
         if not 1 <= self.rank <= self.max_rank:
             raise ValueError(
                 f"Rank {self.rank} of {_format_shape(shapes)} is out of range: {self.max_rank} "
@@ -175,7 +179,7 @@ class KroneckerSum:
                 size = sizes[0]
             elif size < 1:
                 raise ValueError(f"A kernel needs at least 1 of {side}, got {size}.")
-            object.__setattr__(self, side, int(size))
+            object.__setattr__(self, side, _whole(f"The number of {side}", size))
         if not all(self._fits(term) for term in terms):
             raise ValueError(self._misfit_message())
 
@@ -266,6 +270,8 @@ class KroneckerSum:
                 continue
             if KroneckerTerm(shapes).max_rank >= rank:
                 found.append(cls((KroneckerTerm(shapes, rank),), inputs, features))
+        if not found and rank == 1:  # a row, a column or a single entry of the smallest sizes
+            found.append(balanced)
         return sorted(found, key=lambda s: (s.num_parameters, s.terms[0].shapes))
 
     def fit(self, inputs: int, features: int) -> KroneckerSum:
@@ -367,6 +373,13 @@ class KroneckerSum:
 
     def __repr__(self) -> str:
         return f"KroneckerSum.parse('{self}')"
+
+
+def _whole(what: str, value: object) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{what} is {value!r}, but must be a whole number.") from None
 
 
 def _format_shape(shapes: Shape) -> str:

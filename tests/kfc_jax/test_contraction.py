@@ -58,8 +58,13 @@ def multiply(x, factors, structure):
 # Values
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("text", GRID)
+@pytest.mark.parametrize(
+    ("text", "dtype"),
+    [
+        *((text, "float32") for text in GRID),
+        *((text, dtype) for text in GRID[2::4] for dtype in ("bfloat16", "float64")),
+    ],
+)
 def test_product_and_kernel_agree_with_numpy_kron(text, dtype):
     structure = KroneckerSum.parse(text)
     with jax.enable_x64(dtype == "float64"):
@@ -267,7 +272,7 @@ def test_first_and_second_derivatives_agree_with_finite_differences(batch, plan)
         def function(x, factors):
             return jnp.mean(jnp.sin(kronecker_matmul(x, factors)))
 
-        check_grads(function, (x, factors), order=2, atol=1e-6, rtol=1e-6)
+        check_grads(function, (x, factors), order=2, modes=["rev"], atol=1e-6, rtol=1e-6)
 
 
 # The plan

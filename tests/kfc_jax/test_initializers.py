@@ -7,7 +7,7 @@ from flax.linen.linear import default_kernel_init
 
 from kfc_jax import KroneckerSum, materialize
 from kfc_jax.initializers import factor_initializer
-from tests.kfc_jax.reference import key
+from tests.kfc_jax.reference import dense_kernel, key
 
 init = nn.initializers
 
@@ -31,8 +31,10 @@ def sample(structure, kernel_init, count=200, seed=0):
 
 
 def kernels(structure, samples):
-    form = jax.jit(jax.vmap(lambda factors: materialize(factors, structure=structure)))
-    return np.asarray(form(samples), np.float64)
+    leaves, tree = jax.tree.flatten(jax.tree.map(np.asarray, samples))
+    return np.stack(
+        [dense_kernel(structure, tree.unflatten(drawn)) for drawn in zip(*leaves, strict=True)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,16 +58,22 @@ def test_the_product_has_the_variance_of_lecun_normal(text):
 
 def test_every_entry_of_the_product_has_that_variance():
     structure = KroneckerSum.parse("2:2x3*3x2+1:3x2*2x3")
-    samples = kernels(structure, sample(structure, default_kernel_init, count=20_000))
-    np.testing.assert_allclose(np.var(samples, axis=0), 1 / 6, rtol=0.1)
-    np.testing.assert_allclose(np.mean(samples, axis=0), 0, atol=0.02)
+    samples = kernels(structure, sample(structure, default_kernel_init, count=5000))
+    np.testing.assert_allclose(np.var(samples, axis=0), 1 / 6, rtol=0.2)
+    np.testing.assert_allclose(np.mean(samples, axis=0), 0, atol=0.03)
+
+
+def test_the_variance_is_by_the_true_inputs_where_they_are_padded():
+    structure = KroneckerSum.parse("3:2x3*3x2@5x6")  # 20% of padding
+    samples = kernels(structure, sample(structure, default_kernel_init, count=2000))
+    assert np.mean(samples**2) == pytest.approx(1 / 5, rel=0.06)
 
 
 def test_entries_of_the_product_are_uncorrelated():
     structure = KroneckerSum.parse("2:2x2*2x2")
-    samples = kernels(structure, sample(structure, default_kernel_init, count=20_000))
+    samples = kernels(structure, sample(structure, default_kernel_init, count=5000))
     correlation = np.corrcoef(samples.reshape(len(samples), -1), rowvar=False)
-    assert np.abs(correlation - np.eye(16)).max() < 0.04
+    assert np.abs(correlation - np.eye(16)).max() < 0.1
 
 
 DENSE_INITIALIZERS = [
@@ -126,10 +134,9 @@ def test_every_term_contributes_the_same_variance():
         assert np.mean(alone**2) == pytest.approx(1 / 96 / 2, rel=0.06)
 
 
-@pytest.mark.parametrize("text", ["1:6x6", "2:2x3*3x2+1:6x6"])
-def test_a_zero_initialiser_gives_a_zero_product_that_can_learn(text):
-    structure = KroneckerSum.parse(text)
-    factors = draw(structure, init.zeros_init(), key(0))
+def test_a_zero_initialiser_gives_a_zero_product_that_can_learn():
+    structure = KroneckerSum.parse("2:2x3*3x2+1:6x6")
+    factors = jax.jit(lambda: draw(structure, init.zeros_init(), key(0)))()
     kernel, pull_back = jax.vjp(lambda f: materialize(f, structure=structure), factors)
     assert not jnp.any(kernel)
     (gradients,) = pull_back(jax.random.normal(key(1), kernel.shape))
@@ -138,20 +145,19 @@ def test_a_zero_initialiser_gives_a_zero_product_that_can_learn(text):
         assert all(jnp.all(jnp.isfinite(other)) for other in others)
 
 
-def test_factors_come_in_the_shape_and_type_asked_for():
-    structure = KroneckerSum.parse("4:8x10*12x8")
-    for kernel_init in (default_kernel_init, init.he_normal()):
-        for dtype in (jnp.float32, jnp.bfloat16):
-            ((a, b),) = draw(structure, kernel_init, key(0), dtype)
-            assert a.dtype == b.dtype == dtype
-            assert (a.shape, b.shape) == ((4, 8, 10), (4, 12, 8))
-
-
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("kernel_init", [default_kernel_init, init.he_normal()])
-def test_bfloat16_factors_are_the_rounded_float32_ones(kernel_init):
+def test_factors_come_in_the_shape_and_type_asked_for(kernel_init, dtype):
+    structure = KroneckerSum.parse("4:8x10*12x8")
+    ((a, b),) = jax.eval_shape(lambda: draw(structure, kernel_init, key(0), dtype))
+    assert a.dtype == b.dtype == dtype
+    assert (a.shape, b.shape) == ((4, 8, 10), (4, 12, 8))
+
+
+def test_bfloat16_factors_are_the_rounded_float32_ones():
     structure = KroneckerSum.parse("4:8x10*12x8")
     single, half = (
-        draw(structure, kernel_init, key(0), dtype) for dtype in (jnp.float32, jnp.bfloat16)
+        draw(structure, init.he_normal(), key(0), dtype) for dtype in (jnp.float32, jnp.bfloat16)
     )
     scale = float(jnp.std(single[0][0]))
     for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(half), strict=True):
@@ -178,7 +184,7 @@ def test_factors_depend_on_the_key_alone():
 def test_names_of_the_kernels_axes_go_to_the_first_factor_of_each_term(wrap):
     structure = KroneckerSum.parse("2:2x3*3x2+1:3x2*1x3*2x1")
     kernel_init = wrap(init.lecun_normal(), ("rows", "columns"))
-    for first, *others in draw(structure, kernel_init, key(0)):
+    for first, *others in jax.eval_shape(lambda: draw(structure, kernel_init, key(0))):
         assert first.names == (None, "rows", "columns")
         for other in others:
             assert other.names == (None, None, None)

@@ -48,6 +48,7 @@ def test_most_even_split_has_the_least_ratio_of_all(num_factors):
         (800, 2, (25, 32)),
         (25088, 2, (128, 196)),
         (1024, 3, (8, 8, 16)),
+        (360, 3, (6, 6, 10)),  # (5, 8, 9) has the smaller sum
         (1, 4, (1, 1, 1, 1)),
         (7, 1, (7,)),
     ],

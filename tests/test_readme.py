@@ -1,0 +1,61 @@
+"""What the README shows is run here: its Python, and the names in its commands."""
+
+import doctest
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+PYTHON = [text for language, text in BLOCKS if language == "python"]
+SHELL = "\n".join(text for language, text in BLOCKS if language == "bash")
+
+
+@pytest.mark.parametrize("code", [code for code in PYTHON if ">>>" in code])
+def test_python_sessions_show_what_python_says(code):
+    test = doctest.DocTestParser().get_doctest(code, {}, "README", None, None)
+    assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_the_layer_example_trains():
+    (code,) = (code for code in PYTHON if "scale_factor_updates" in code)
+    names = {}
+    exec(code, names)
+    params, optimizer, model = names["params"], names["optimizer"], names["Classifier"]()
+    x = jax.random.normal(jax.random.key(1), (32, 784))
+    labels = jnp.arange(32) % 10
+
+    @jax.jit
+    def step(params, state):
+        def loss(params):
+            logits = model.apply(params, x)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        value, gradients = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    state = optimizer.init(params)
+    losses = []
+    for _ in range(20):
+        params, state, value = step(params, state)
+        losses.append(float(value))
+    assert losses[-1] < losses[0] / 10
+
+
+def test_every_file_that_it_names_is_there():
+    paths = set(re.findall(r"(?:configs|docs|kfc_jax|experiments)/[\w./-]+\.\w+", README))
+    assert paths
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+def test_every_module_that_it_runs_is_there():
+    modules = set(re.findall(r"python -m (experiments\.\w+)", SHELL))
+    assert modules
+    for module in modules:
+        assert (ROOT / f"{module.replace('.', '/')}.py").exists()
