@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optax
 import pytest
 
+from experiments.sweeping.plan import load_plan, trial_configs
+
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -46,6 +48,20 @@ def test_the_layer_example_trains():
         params, state, value = step(params, state)
         losses.append(float(value))
     assert losses[-1] < losses[0] / 10
+
+
+def test_the_sweep_example_is_a_sweep_config(tmp_path):
+    (code,) = (code for code in PYTHON if "def sweep" in code)
+    config = tmp_path / "mine.py"
+    config.write_text(code.replace('"configs/', f'"{ROOT}/configs/'))
+    plan = load_plan(str(config))
+    configs = trial_configs(plan)  # checks every trial
+    kinds = [config.model.fc1.kind for config in configs.values()]
+    assert {kind: kinds.count(kind) for kind in ("dense", "kfc", "low_rank")} == {
+        "dense": 3,
+        "kfc": 18,
+        "low_rank": 6,
+    }
 
 
 def test_every_file_that_it_names_is_there():
