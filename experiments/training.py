@@ -77,12 +77,16 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike[str]) -> Run:
 def load_images(config: ConfigDict) -> Images:
     """Loads the data set, and cuts the validation images from its training images.
 
+    Colour images are turned grey where the config's `model.image_shape` has one channel.
+
     Raises:
       ValueError: if the config does not suit the data set, or its files are damaged.
       OSError: if it cannot be found.
       ImportError: if the package that carries it is not installed.
     """
     images = data.load(config.data.name, config.data.data_dir or None)
+    if config.model.image_shape[-1] == 1:
+        images = data.to_grey(images)
     check_data(config, images)
     train, validation = split_validation(images.train, config.data.num_validation, config.seed)
     return Images(train, validation, images.test)

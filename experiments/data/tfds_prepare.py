@@ -51,14 +51,14 @@ def prepare(builder: tfds.core.DatasetBuilder, alternative: str | None = None) -
             f"data set {builder.name!r} is not prepared in {builder.data_path}, and it cannot be "
             f"downloaded and prepared there: {error}\n"
             "Point --config.data.data_dir or the environment variable TFDS_DATA_DIR at a folder "
-            f"that has it prepared (as {builder.name}/{builder.version}, in ArrayRecord format)"
+            f"that has it prepared (as {builder.info.full_name}, in ArrayRecord format)"
             f"{'; or ' + alternative if alternative else ''}."
         ) from error
 
 
 def _check_network(builder: tfds.core.DatasetBuilder) -> None:
     """Fails within seconds where TFDS, which has no timeout, would try again for minutes."""
-    for url in list(builder.url_infos)[:1]:
+    for url in list(builder.url_infos or ())[:1]:
         with requests.get(url, stream=True, timeout=_TIMEOUT) as response:
             response.raise_for_status()
 
@@ -87,13 +87,13 @@ def _encoding_images(generate: Callable[..., Any]) -> Callable[..., Iterator[tup
         for key, example in generate(*args, **kwargs):
             image = example["image"]
             if isinstance(image, np.ndarray):
-                image = io.BytesIO(_png(image))
+                image = io.BytesIO(png(image))
             yield key, {**example, "image": image}
 
     return generate_encoded
 
 
-def _png(image: np.ndarray) -> bytes:
-    """Encodes uint8 (height, width, 1 or 3 channels, RGB)."""
+def png(image: np.ndarray) -> bytes:
+    """Encodes an image of uint8 (height, width, 1 or 3 channels, RGB) as PNG."""
     reversed_channels = np.ascontiguousarray(image[..., ::-1])  # OpenCV's order is BGR
     return cv2.imencode(".png", reversed_channels)[1].tobytes()

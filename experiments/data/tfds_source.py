@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 from tqdm import tqdm
 
 from experiments.data import tfds_prepare
@@ -14,37 +15,73 @@ from experiments.data.image_set import DataSet, ImageSet
 _CHUNK = 1_000  # examples per batch read
 
 
-def load(name: str, data_dir: str | None = None, *, alternative: str | None = None) -> DataSet:
+def load(
+    name: str,
+    data_dir: str | None = None,
+    *,
+    train: str = "train",
+    alternative: str | None = None,
+) -> DataSet:
     """Reads the splits ``train`` and ``test`` of a TFDS set, preparing it first if need be.
 
     Args:
       name: TFDS's name of a set with the features ``image`` (uint8, of one size) and ``label``.
       data_dir: the TFDS folder, which holds ``name/version``. None or empty: the environment
         variable ``TFDS_DATA_DIR``, else TFDS's default, ``~/tensorflow_datasets``.
+      train: see `read`.
       alternative: what else a user can do who has no network; ends the error message.
 
     Raises:
       FileNotFoundError: it is not prepared in that folder and cannot be downloaded.
       ValueError: what is in that folder cannot be read.
     """
+    builder = tfds.builder(name, data_dir=folder(data_dir))
+    prepare_once(builder, alternative)
+    return read(builder, train)
+
+
+def folder(data_dir: str | None = None) -> str:
+    """Returns the TFDS folder that ``data_dir`` means, see `load`."""
     # The environment is asked here because TFDS reads it only once, when it is imported.
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or None
-    builder = tfds.builder(name, data_dir=os.path.expanduser(data_dir) if data_dir else None)
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
+    return os.path.expanduser(data_dir)
+
+
+def make_builder(
+    builder: type[tfds.core.DatasetBuilder],
+    config: tfds.core.BuilderConfig,
+    data_dir: str | None = None,
+) -> tfds.core.DatasetBuilder:
+    """Returns a builder of a class and a configuration, for the folder that `load` would take."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)  # TFDS warns that the class does not list this config
+    try:
+        return builder(config=config, data_dir=folder(data_dir))
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def prepare_once(builder: tfds.core.DatasetBuilder, alternative: str | None = None) -> None:
+    """Prepares a set unless its folder has it; see `tfds_prepare.prepare`."""
     if not builder.is_prepared():
         tfds_prepare.prepare(builder, alternative)
-    return read(builder)
 
 
-def read(builder: tfds.core.DatasetBuilder) -> DataSet:
+def read(builder: tfds.core.DatasetBuilder, train: str = "train") -> DataSet:
     """Decodes the splits ``train`` and ``test`` of a prepared builder.
 
     The examples come in an order of their own, whatever the order in the files.
+
+    Args:
+      builder: of a set with the features ``image`` (uint8, of one size) and ``label``.
+      train: the splits to train on, in TFDS's notation: ``train+extra``.
 
     Raises:
       ValueError: the prepared files cannot be read (missing, damaged, or not ArrayRecord).
     """
     try:
-        sources = {split: builder.as_data_source(split) for split in ("train", "test")}
+        splits = {"train": train, "test": "test"}
+        sources = {name: builder.as_data_source(split) for name, split in splits.items()}
         shape = builder.info.features["image"].shape
         with tqdm(
             desc=f"reading {builder.name}",
@@ -62,7 +99,8 @@ def read(builder: tfds.core.DatasetBuilder) -> DataSet:
             "TFDS_DATA_DIR at another one."
         ) from error
     num_classes = builder.info.features["label"].num_classes
-    return DataSet(name=builder.name, num_classes=num_classes, **sets)
+    name = "/".join(filter(None, [builder.name, getattr(builder.builder_config, "name", "")]))
+    return DataSet(name=name, num_classes=num_classes, **sets)
 
 
 def _decode(source: Sequence[Any], shape: tuple[int, int, int], progress: tqdm) -> ImageSet:

@@ -4,22 +4,18 @@ A server in this process stands in for MNIST's: it serves IDX files of a few ran
 the addresses, the checksums and the numbers of examples, constants in TFDS, are replaced.
 """
 
-import functools
 import gzip
-import hashlib
-import http.server
 import pathlib
 import shutil
 import struct
-import threading
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.download import checksums
 from tensorflow_datasets.image_classification import mnist as tfds_mnist
 
 from experiments import data
+from tests.experiments.data.serving import serving, unserved_address, url_infos
 
 SIZES = {"train": 1_203, "test": 12}  # more than one batch read
 
@@ -50,45 +46,25 @@ def idx_files(digits, tmp_path_factory):
     return folder
 
 
-class _QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def served(idx_files, tmp_path, monkeypatch):
     """The folder of the files that TFDS will find at MNIST's address."""
     folder = tmp_path / "served"
     shutil.copytree(idx_files, folder)
-    handler = functools.partial(_QuietHandler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        _redirect(monkeypatch, f"http://127.0.0.1:{server.server_port}/", folder)
+    with serving(folder) as address:
+        _redirect(monkeypatch, address, folder)
         yield folder
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def no_network(idx_files, monkeypatch):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _QuietHandler) as server:
-        port = server.server_port
-    _redirect(monkeypatch, f"http://127.0.0.1:{port}/", idx_files)  # nobody listens any more
+    _redirect(monkeypatch, unserved_address(), idx_files)
 
 
 def _redirect(monkeypatch, address: str, folder: pathlib.Path):
-    url_infos = {
-        address + file.name: checksums.UrlInfo(
-            size=file.stat().st_size,
-            checksum=hashlib.sha256(file.read_bytes()).hexdigest(),
-            filename=file.name,
-        )
-        for file in folder.iterdir()
-    }
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(tfds_mnist.MNIST, "URL", address)
-    monkeypatch.setattr(tfds_mnist.MNIST, "url_infos", url_infos)
+    monkeypatch.setattr(tfds_mnist.MNIST, "url_infos", url_infos(address, folder))
     monkeypatch.setattr(tfds_mnist, "_TRAIN_EXAMPLES", SIZES["train"])
     monkeypatch.setattr(tfds_mnist, "_TEST_EXAMPLES", SIZES["test"])
 

@@ -58,7 +58,7 @@ def test_split_does_not_take_the_first_examples_of_a_class():
 @pytest.mark.parametrize("size", [-1, 20, 21])
 def test_split_refuses_a_bad_size(size):
     with pytest.raises(
-        ValueError, match=rf"validation size {size} is not in 0 \.\.\. 19.*validation_size"
+        ValueError, match=rf"validation size {size} is not in 0 \.\.\. 19.*num_validation"
     ):
         split_validation(_image_set(np.zeros(20)), size, seed=0)
 
