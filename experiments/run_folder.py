@@ -10,6 +10,9 @@ from typing import Any
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
+from experiments.atomic_files import write_json, write_text
+from experiments.config_fields import flatten
+
 # Fields that change neither the model nor its numbers, so that a run may go on with others.
 _NEUTRAL_FIELDS = ("data.data_dir", "train.log_every", "train.checkpoint_every_epochs")
 
@@ -45,17 +48,17 @@ class RunFolder:
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Writes `result.json`, all of it or nothing: from then on the run is finished."""
-        _write_json(self.path / "result.json", result)
+        write_json(self.path / "result.json", result)
 
     def start(self, step: int) -> None:
         """Writes the config, and opens the metrics behind `step`.
 
         Metrics past that step are dropped, as they will come again.
         """
-        _write_json(self.path / "config.json", self._config)
+        write_json(self.path / "config.json", self._config)
         path = self.path / "metrics.jsonl"
         kept = [line for line in _lines(path) if _step(line) <= step]
-        _write_text(path, "".join(f"{line}\n" for line in kept))
+        write_text(path, "".join(f"{line}\n" for line in kept))
         # purge_step tells TensorBoard to forget what an earlier part of the run wrote past it.
         self._writer = SummaryWriter(str(self.path), purge_step=step + 1)
 
@@ -78,12 +81,12 @@ class RunFolder:
     def _refuse_another_config(self) -> None:
         path = self.path / "config.json"
         try:
-            before = _flatten(json.loads(path.read_text()))
+            before = flatten(json.loads(path.read_text()))
         except ValueError as error:
             raise ValueError(
                 f"{path} cannot be read ({error}); take another --workdir, or delete this one."
             ) from error
-        now = _flatten(json.loads(json.dumps(self._config)))
+        now = flatten(json.loads(json.dumps(self._config)))
         differences = [
             f"config.{name} was {before.get(name)!r} and is now {now.get(name)!r}"
             for name in sorted(before.keys() | now.keys())
@@ -106,24 +109,3 @@ def _step(line: str) -> float:
         return json.loads(line)["step"]
     except ValueError:
         return float("inf")
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    _write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Writes a file so that a reader, or a kill, finds the old text or the new, never a part."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.config_fields import flatten
+
 SPLITS = ("test", "validation")
 
 # Fields of a config that change neither the model nor its numbers.
@@ -167,7 +169,7 @@ def _read_sweep(folder: Path, label: str) -> list[Trial]:
 
 def _read_trial(folder: Path, sweep: str, planned: dict[str, Any]) -> Trial:
     record = _read_json(folder / "trial.json")[0] or {}
-    config = _flatten(_read_json(folder / "config.json")[0] or {})
+    config = flatten(_read_json(folder / "config.json")[0] or {})
     curve, split, last_step = _read_curve(folder / "metrics.jsonl")
     outcome, damage = _read_outcome(folder / "result.json")
     said = str(record.get("state", ""))
@@ -264,13 +266,3 @@ def _read_json(path: Path) -> tuple[dict[str, Any] | None, str]:
     if not isinstance(content, dict):
         return None, f"{path.name} cannot be read (it holds no object)"
     return content, ""
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

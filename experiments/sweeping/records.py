@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from experiments.atomic_files import write_json
 from experiments.sweeping.plan import Plan
 from experiments.sweeping.trials import Trial
 
@@ -111,17 +111,6 @@ def is_finished(folder: Path) -> bool:
 def now() -> str:
     """Returns the time, UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a file so that a reader, or a kill, finds the old content or the new, never a part.
-
-    Raises:
-      OSError: if it cannot be written; the old content stays.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
 
 
 def _read(path: Path) -> dict[str, Any]:

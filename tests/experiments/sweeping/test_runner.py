@@ -133,7 +133,7 @@ def test_on_a_full_disk_the_sweep_stops_with_a_remedy_and_goes_on_later(sweep, w
     sweep.behave(all={"steps": 40, "seconds": 0.02}, seed0={"steps": 3})
     # What writes to /dev/full gets the system's own "No space left on device". The runner's next
     # record after the start is that of seed 0 when it is done.
-    full = sweep.workdir / "seed=0" / "trial.json.tmp"
+    full = sweep.workdir / "seed=0" / f"trial.json.{os.getpid()}.tmp"
 
     def fill():
         wait_until(lambda: sweep.steps(0))
