@@ -1,0 +1,62 @@
+"""Learning rates of the network and gains of the factors: where each method is at its best.
+
+    python -m experiments.sweep --config=configs/sweeps/learning_rates.py:mnist --workdir=runs/rates-mnist
+    python -m experiments.sweep --config=configs/sweeps/learning_rates.py:svhn --workdir=runs/rates-svhn
+
+`fc1` is dense, a Kronecker sum (three structures) or low rank (two ranks); every one at five
+learning rates, the compressed ones without the factors' multipliers and with them at several gains.
+One seed; errors are of validation images, the test split is not looked at. `:mnist` trains on 20,000
+digits for 3 epochs, `:svhn` on 15,725 for 6: `svhn_grey`, a prepared subset of the real house
+numbers, is looked for in TFDS_DATA_DIR. `:svhn_drawn` does the same on drawn house numbers.
+"""
+
+from collections.abc import Iterator
+
+from experiments.sweeping import Overrides, dense, kfc, low_rank, product, values
+
+BASE = {
+    "mnist": "configs/mnist.py",
+    "svhn": "configs/svhn.py:small",
+    "svhn_drawn": "configs/svhn.py:small",
+}
+
+_LAYER = "model.fc1"
+_LAYERS = {
+    "mnist": [
+        kfc(_LAYER, "2:16x20*50x25"),
+        kfc(_LAYER, "12:16x20*50x25"),
+        kfc(_LAYER, "2:8x10*10x5*10x10"),
+        low_rank(_LAYER, 3),
+        low_rank(_LAYER, 15),
+    ],
+    "svhn": [
+        kfc(_LAYER, "2:16x16*64x32"),
+        kfc(_LAYER, "8:16x16*64x32"),
+        kfc(_LAYER, "1:16x16*64x32+1:32x16*32x32"),
+        low_rank(_LAYER, 3),
+        low_rank(_LAYER, 12),
+    ],
+}
+_RATES = {"mnist": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3), "svhn": (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)}
+_GAINS = {"mnist": (0.25, 1.0), "svhn": (0.25, 0.5, 1.0)}
+_TRAINING = {
+    "mnist": {"data.num_validation": 40_000, "train.num_epochs": 3},
+    "svhn": {"data.name": "svhn_grey", "data.num_validation": 4_000, "train.num_epochs": 6},
+    "svhn_drawn": {
+        "data.name": "svhn_synthetic",
+        "data.num_validation": 4_000,
+        "train.num_epochs": 6,
+    },
+}
+
+
+def sweep(variant: str) -> Iterator[Overrides]:
+    """Yields the trials, the lowest learning rate first."""
+    network = variant.partition("_")[0]
+    layers = [
+        dense(_LAYER),
+        *product(values("optimizer.scale_factors", False), _LAYERS[network]),
+        *product(values("optimizer.factor_gain", *_GAINS[network]), _LAYERS[network]),
+    ]
+    always = _TRAINING[variant] | {"train.test_at_end": False}
+    yield from product([always], values("optimizer.learning_rate", *_RATES[network]), layers)
