@@ -8,6 +8,10 @@ A dense or a low-rank layer in its place, or another structure:
     --config.model.fc1.kind=low_rank --config.model.fc1.rank=4
     --config.model.fc1.structure=4:16x20*50x25
 
+Taught by a finished run, say of the dense layer, as well as by the labels:
+
+    --config.distillation.teacher=runs/mnist-dense
+
 Before the final result, keep off the test split: `--config.train.test_at_end=False`.
 
 Trained on all images, `--config.data.num_validation=0`, with seeds 0, 1 and 2: test error 0.75%
@@ -57,6 +61,11 @@ def get_config() -> ConfigDict:
                 "b2": 0.999,
                 "scale_factors": True,  # kfc_jax.scale_factor_updates, with this gain
                 "factor_gain": 1.0,
+            },
+            "distillation": {
+                "teacher": "",  # the --workdir of a finished run; empty: no teacher
+                "weight": 0.5,  # of the teacher's classes in the loss; 1: the labels do not count
+                "temperature": 2.0,
             },
         }
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict
 
 
 class Checkpoints:
@@ -58,3 +59,46 @@ class Checkpoints:
         )
         restored = self._manager.restore(self.latest_step(), args=args)
         return restored.state, restored.position
+
+
+def read_parts(path: Path, like: dict[str, Any]) -> dict[str, Any]:
+    """Returns parts of the newest checkpoint's state, and leaves the folder as it is.
+
+    Args:
+      path: the folder of the checkpoints, absolute.
+      like: dicts of abstract arrays by the state's fields, with shapes, dtypes and shardings to
+        read as.
+
+    Raises:
+      FileNotFoundError: if there is no checkpoint.
+      ValueError: if these parts of the checkpoint have other arrays, or of other shapes.
+    """
+    steps = ocp.utils.checkpoint_steps(path) if path.is_dir() else []
+    if not steps:
+        raise FileNotFoundError(f"{path} holds no checkpoint")
+    state = path / str(max(steps)) / "state"
+    # A manager, even one that only reads, warns and may write; what it wrote is enough.
+    handler = ocp.PyTreeCheckpointHandler()
+    _refuse_other_arrays(handler.metadata(state).tree, like)
+    with ocp.Checkpointer(handler) as checkpointer:
+        args = ocp.args.PyTreeRestore(
+            item=like,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(like),
+            partial_restore=True,
+        )
+        return checkpointer.restore(state, args=args)
+
+
+def _refuse_other_arrays(stored: dict[str, Any], like: dict[str, Any]) -> None:
+    """Orbax itself leaves arrays that are not stored abstract, and drops those not asked for."""
+    for part in like:
+        found, wanted = (
+            {name: leaf.shape for name, leaf in flatten_dict(tree.get(part) or {}, sep="/").items()}
+            for tree in (stored, like)
+        )
+        for name in sorted(found.keys() | wanted.keys()):
+            if found.get(name) != wanted.get(name):
+                raise ValueError(
+                    f"{part}/{name} is {found.get(name, 'missing')} in the checkpoint and "
+                    f"{wanted.get(name, 'missing')} in the model"
+                )

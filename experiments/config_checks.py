@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from ml_collections import ConfigDict
 
 from experiments.accounting import LayerCost, layer_costs
 from experiments.data import DataSet
+from experiments.distillation import check_teacher
 from experiments.models import make_model
 from experiments.optimizers import OPTIMIZERS, SCHEDULES
 
@@ -63,11 +65,20 @@ _RULES: dict[str, _Rule] = {
     "optimizer.b2": _number(0, 1),
     "optimizer.scale_factors": _YES_OR_NO,
     "optimizer.factor_gain": _number(0, above=True),
+    "distillation.teacher": _ANY_TEXT,
+    "distillation.weight": (float, lambda weight: 0 < weight <= 1, "a number above 0, at most 1"),
+    "distillation.temperature": _number(0, above=True),
 }
 
 
-def check_config(config: ConfigDict) -> list[LayerCost]:
-    """Checks every field, and every layer against the input that it will see.
+def check_config(
+    config: ConfigDict, workdir: str | os.PathLike[str] | None = None
+) -> list[LayerCost]:
+    """Checks every field, every layer against the input that it will see, and the teacher.
+
+    Args:
+      config: the whole config.
+      workdir: the folder of the run, where known.
 
     Returns:
       What the layers of the model cost.
@@ -103,6 +114,7 @@ def check_config(config: ConfigDict) -> list[LayerCost]:
             f"config.optimizer.warmup_epochs is {config.optimizer.warmup_epochs:g}; it must be "
             f"below config.train.num_epochs, which is {config.train.num_epochs}."
         )
+    check_teacher(config, workdir)
     try:
         return layer_costs(make_model(config.model), config.model.image_shape)
     except ValueError as error:

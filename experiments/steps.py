@@ -1,7 +1,6 @@
 """The state of a training run and the two compiled functions on it: a training step, an eval step.
 
-Both are jitted over a mesh with one axis, `data`, of all devices: batches are split along it, the
-state is replicated. One device is a mesh of one.
+Both are jitted over all devices: batches are split along them, the state is replicated.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import linen as nn
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from experiments.data.augmentation import random_shift
+from experiments.devices import shardings
+from experiments.distillation import Teacher, distillation_loss
 
 Batch = dict[str, Any]
 
@@ -42,12 +41,6 @@ class TrainState:
     params: Any
     batch_stats: Any
     opt_state: Any
-
-
-def shardings() -> tuple[NamedSharding, NamedSharding]:
-    """Returns how the state (replicated) and a batch (split) lie on all devices."""
-    mesh = Mesh(np.array(jax.devices()), ("data",))
-    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
 
 
 def create_state(
@@ -75,19 +68,30 @@ def compile_train_step(
     optimizer: optax.GradientTransformation,
     config: ConfigDict,
     state: TrainState,
+    teacher: Teacher | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Float[Array, " metrics"]]]:
     """Compiles a training step for the shapes in `state`, whose buffers it reuses.
 
-    The step takes a batch of `image` (uint8) and `label`, both split along `data`, and returns the
-    new state and the batch's METRICS: mean loss, fraction of errors, norm of the gradient. Its
-    randomness depends on the seed and on the number of the step alone.
-    """
+    The step takes a batch of `image` (uint8) and `label`, both split, and returns the new state and
+    the batch's METRICS: mean loss, fraction of errors, norm of the gradient. Its randomness depends
+    on the seed and on the number of the step alone.
 
-    def step(base_key: Array, state: TrainState, batch: Batch) -> tuple[TrainState, Array]:
+    The loss is what is minimised: the cross-entropy with the labels, smoothed if the config says
+    so; with a teacher, which sees the same shifted images, the weighted sum of it and of
+    `distillation_loss`.
+    """
+    distillation = config.distillation
+
+    def step(
+        base_key: Array, teacher_variables: Any, state: TrainState, batch: Batch
+    ) -> tuple[TrainState, Array]:
         shift_key, dropout_key = jax.random.split(jax.random.fold_in(base_key, state.step))
         images = _to_float(batch["image"])
         if config.augmentation.shift:
             images = random_shift(shift_key, images, config.augmentation.shift)
+
+        if teacher:
+            taught = teacher.model.apply(teacher_variables, images, train=False)
 
         def mean_loss(params: Any) -> tuple[Array, tuple[Array, Any]]:
             logits, updates = model.apply(
@@ -98,6 +102,9 @@ def compile_train_step(
                 mutable=["batch_stats"],
             )
             losses = _cross_entropy(logits, batch["label"], config.train.label_smoothing)
+            if teacher:
+                soft_losses = distillation_loss(logits, taught, distillation.temperature)
+                losses = (1 - distillation.weight) * losses + distillation.weight * soft_losses
             return losses.mean(), (logits, updates.get("batch_stats", {}))
 
         grad = jax.value_and_grad(mean_loss, has_aux=True)
@@ -115,13 +122,16 @@ def compile_train_step(
     replicated, split = shardings()
     jitted = jax.jit(
         step,
-        in_shardings=(replicated, replicated, split),
+        in_shardings=(replicated, replicated, replicated, split),
         out_shardings=(replicated, replicated),
-        donate_argnums=1,
+        donate_argnums=2,
     )
+    # Arguments, not constants, so that runs that differ in seed or teacher compile alike.
     base_key = jax.device_put(_keys(config.seed)[1], replicated)
+    variables = jax.device_put(teacher.variables, replicated) if teacher else None
     shapes = _batch_shapes(config, config.train.batch_size)
-    return functools.partial(jitted.lower(base_key, state, shapes).compile(), base_key)
+    compiled = jitted.lower(base_key, variables, state, shapes).compile()
+    return functools.partial(compiled, base_key, variables)
 
 
 def compile_eval_step(

@@ -16,6 +16,8 @@ from experiments.accounting import LayerCost, cost_table, model_line, totals
 from experiments.checkpoints import Checkpoints
 from experiments.config_checks import check_config, check_data
 from experiments.data.pipeline import TrainBatches, eval_batches, split_validation
+from experiments.devices import shardings
+from experiments.distillation import Teacher, load_teacher
 from experiments.interruption import Interrupted, deferred_signals
 from experiments.models import make_model
 from experiments.optimizers import learning_rate_schedule, make_optimizer
@@ -45,11 +47,13 @@ class Run:
       config: the whole config.
       folder: where its files go.
       costs: what the model's layers cost.
+      teacher: the model that this one learns from, if any; None for a finished run.
     """
 
     config: ConfigDict
     folder: RunFolder
     costs: list[LayerCost]
+    teacher: Teacher | None = None
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike[str]) -> dict[str, Any]:
@@ -67,11 +71,12 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike[str]) -> Run:
     """Checks the config and the folder, which it makes if need be.
 
     Raises:
-      ValueError: if the config is wrong, or `workdir` holds a run with another one.
+      ValueError: if the config or its teacher is wrong, or `workdir` holds a run with another one.
       OSError: if the folder cannot be written.
     """
-    costs = check_config(config)
-    return Run(config, RunFolder(workdir, config), costs)
+    costs = check_config(config, workdir)
+    folder = RunFolder(workdir, config)
+    return Run(config, folder, costs, None if folder.result() else load_teacher(config))
 
 
 def load_images(config: ConfigDict) -> Images:
@@ -138,9 +143,11 @@ class _Trainer:
             self._restore()
         self._mark = self.step, dict(self._watch.seconds)
         run.folder.start(self.step)
-        _, self._split = steps.shardings()
+        _, self._split = shardings()
         with self._watch("compile"):
-            self._train_step = steps.compile_train_step(model, optimizer, config, self._state)
+            self._train_step = steps.compile_train_step(
+                model, optimizer, config, self._state, run.teacher
+            )
             self._eval_step = steps.compile_eval_step(model, config, self._state)
 
     def train_step(self) -> None:
@@ -194,6 +201,8 @@ class _Trainer:
             "versions": provenance.versions(),
             "git_revision": provenance.git_revision(),
         }
+        if run.teacher:
+            result["teacher"] = {"run": run.config.distillation.teacher, **run.teacher.errors}
         run.folder.write_result(result)
         self._progress.say(f"\n{cost_table(run.costs)}\n{summary(result)}")
         return result

@@ -38,6 +38,9 @@ def test_the_configs_are_right(module):
         ("optimizer.learning_rate", float("nan"), "learning_rate is nan"),
         ("optimizer.warmup_epochs", 99.0, "warmup_epochs is 99; it must be below .*num_epochs"),
         ("optimizer.factor_gain", -1.0, "config.optimizer.factor_gain is -1.0"),
+        ("distillation.weight", 0.0, "distillation.weight is 0.0; it must be a number above 0"),
+        ("distillation.weight", 1.1, "distillation.weight is 1.1; it must be .* at most 1"),
+        ("distillation.temperature", 0.0, "distillation.temperature is 0.0; .* number above 0"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_remedy(field, value, message):
