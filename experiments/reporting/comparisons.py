@@ -6,7 +6,8 @@ import dataclasses
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from experiments.reporting.methods import (
     DENSE,
@@ -51,7 +52,8 @@ class Group:
     Attributes:
       method: how their fully connected layers are made.
       structure: the same in full.
-      settings: what else distinguishes them within the comparison, as text; mostly empty.
+      fields: what else distinguishes them within the comparison, by the config's fields; mostly
+        empty.
       trials: one for each seed.
       layers: the layers that the comparison is about.
       is_best: whether no other settings of the same structure have a lower error; judged on the
@@ -60,10 +62,15 @@ class Group:
 
     method: Method
     structure: str
-    settings: str
+    fields: Mapping[str, Any]
     trials: tuple[Trial, ...]
     layers: tuple[Layer, ...]
     is_best: bool = True
+
+    @property
+    def settings(self) -> str:
+        """The fields as text."""
+        return settings_text(self.fields)
 
     @property
     def label(self) -> str:
@@ -158,6 +165,11 @@ class Comparison:
         }[size]
 
 
+def settings_text(fields: Mapping[str, Any]) -> str:
+    """Returns fields of a config as text: `seed=1 optimizer.b1=0.8`."""
+    return " ".join(f"{field}={value}" for field, value in fields.items())
+
+
 def compare(trials: Iterable[Trial]) -> list[Comparison]:
     """Groups finished trials over seeds, apart for every data set and model."""
     by_task: dict[tuple[str, str], list[Trial]] = {}
@@ -170,19 +182,20 @@ def compare(trials: Iterable[Trial]) -> list[Comparison]:
 def _compare_task(task: tuple[str, str], trials: list[Trial]) -> Comparison:
     layer_names = _compared_layers(trials)
     layer_fields = tuple(f"model.{name}." for name in layer_names)
-    fields = sorted({name for trial in trials for name in trial.settings})
+    names = sorted({name for trial in trials for name in trial.settings})
     differing = [
         field
-        for field in fields
+        for field in names
         if not field.startswith(layer_fields)
         and len({json.dumps(trial.settings.get(field)) for trial in trials}) > 1
     ]
     seeds: dict[tuple[str, str], dict[object, Trial]] = {}
+    fields_of: dict[str, dict[str, Any]] = {}
     repeated = []
     for trial in trials:
-        settings = " ".join(
-            f"{field}={trial.settings[field]}" for field in differing if field in trial.settings
-        )
+        fields = {name: trial.settings[name] for name in differing if name in trial.settings}
+        settings = settings_text(fields)
+        fields_of[settings] = fields
         group = seeds.setdefault((structure_of(_layers(trial, layer_names)), settings), {})
         # Without a seed nothing tells two trials to be the same.
         seed = object() if trial.seed is None else trial.seed
@@ -193,9 +206,8 @@ def _compare_task(task: tuple[str, str], trials: list[Trial]) -> Comparison:
     groups = []
     for (structure, settings), members in seeds.items():
         layers = _layers(next(iter(members.values())), layer_names)
-        groups.append(
-            Group(method_of(layers), structure, settings, tuple(members.values()), layers)
-        )
+        own = tuple(members.values())
+        groups.append(Group(method_of(layers), structure, fields_of[settings], own, layers))
     groups.sort(key=lambda g: (METHODS.index(g.method), g.sizes["parameters"], g.structure))
     return Comparison(*task, layer_names, _mark_best(groups), tuple(repeated))
 

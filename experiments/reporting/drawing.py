@@ -37,6 +37,9 @@ _LOOK = {
 _STEPS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9))
 
 
+_MOST_RATES = 7
+
+
 @contextmanager
 def look() -> Iterator[None]:
     """Draws in the report's style, whatever the user's own."""
@@ -81,6 +84,16 @@ def size_axis(axes: Axes, sizes: Iterable[float], label: str) -> None:
     axes.set_xlim(low, high)
     _set_ticks(axes, "x", low, high, short_count, at_least=3)
     axes.set_xlabel(f"{label} (logarithmic)")
+
+
+def rate_axis(axes: Axes, rates: Sequence[float]) -> None:
+    """Makes x a logarithmic axis of learning rates, with ticks at those tried, which rise."""
+    low, high = rates[0] / 1.25, rates[-1] * 1.25
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    ticks = list(rates) if len(rates) <= _MOST_RATES else log_ticks(low, high)
+    _fix_ticks(axes, "x", ticks, lambda rate: f"{rate:g}")
+    axes.set_xlabel("learning rate (logarithmic)")
 
 
 def error_axis(axes: Axes, errors: Iterable[float], label: str, axis: str = "y") -> None:
@@ -142,8 +155,12 @@ def label_points(
 def _set_ticks(
     axes: Axes, axis: str, low: float, high: float, text: Callable[[float], str], at_least: int
 ) -> None:
+    _fix_ticks(axes, axis, log_ticks(low, high, at_least), text)
+
+
+def _fix_ticks(axes: Axes, axis: str, ticks: Sequence[float], text: Callable[[float], str]) -> None:
     artist = getattr(axes, f"{axis}axis")
-    artist.set_major_locator(FixedLocator(log_ticks(low, high, at_least)))
+    artist.set_major_locator(FixedLocator(ticks))
     artist.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
     artist.set_minor_locator(NullLocator())
     artist.set_minor_formatter(NullFormatter())

@@ -309,6 +309,7 @@
     for (const control of [controls.split, controls.size, controls.points]) control.addEventListener("change", update);
     controls.log.addEventListener("change", draw);
     sortable(table);
+    section.querySelectorAll("table.rates").forEach(sortable);
     filterable(table, find("group-filter"), draw);
     const redraw = () => { legend(); draw(); };
     redraw();

@@ -18,6 +18,9 @@ from urllib.parse import quote
 from experiments.reporting.comparisons import SIZES, Comparison, Group
 from experiments.reporting.findings import TOLERANCES, headline, pareto_front
 from experiments.reporting.methods import METHODS
+from experiments.reporting.rates import RateSearch
+from experiments.reporting.rates_findings import rate_findings
+from experiments.reporting.rates_table import HEAD, TEXT_COLUMNS, rate_cells
 from experiments.reporting.trials import SPLITS, Trial
 from experiments.reporting.wording import count, percent, points, spread
 
@@ -45,6 +48,7 @@ def page(
     tolerances: Sequence[float],
     missing: Sequence[str],
     pictures: Mapping[str, Sequence[Picture]],
+    rates: Mapping[str, Sequence[tuple[RateSearch, Path]]],
     links: Mapping[Path, str],
     created: str,
 ) -> str:
@@ -56,6 +60,7 @@ def page(
       tolerances: for every comparison, the points of error above dense to accept at first.
       missing: sentences on what the report lacks.
       pictures: by a comparison's title.
+      rates: by a comparison's title, its searches for learning rates with their pictures (SVG).
       links: by a trial's folder, the path to it from the page.
       created: when the report was made, for people.
     """
@@ -68,8 +73,8 @@ def page(
         "<main>",
         _missing(missing),
         *(
-            _comparison(i, c, tolerance, pictures.get(c.title, ()), links)
-            for i, (c, tolerance) in enumerate(zip(comparisons, tolerances, strict=True))
+            _comparison(i, c, t, pictures.get(c.title, ()), rates.get(c.title, ()), links)
+            for i, (c, t) in enumerate(zip(comparisons, tolerances, strict=True))
         ),
         _trial_section(trials, comparisons, links),
         "</main>",
@@ -115,6 +120,7 @@ def _comparison(
     comparison: Comparison,
     tolerance: float,
     pictures: Sequence[Picture],
+    rates: Sequence[tuple[RateSearch, Path]],
     links: Mapping[Path, str],
 ) -> str:
     split = comparison.splits[0]
@@ -152,7 +158,33 @@ table. Points that the table's filter leaves out fade.</p>
 {_filter("group-filter", "method", _methods(comparison))}
 {_group_table(comparison, links)}
 {"".join(_figure(picture) for picture in static)}
+{"".join(_rates(comparison, search, svg) for search, svg in rates)}
 </section>"""
+
+
+def _rates(comparison: Comparison, search: RateSearch, svg: Path) -> str:
+    about = f" with <code>{escape(search.settings)}</code>" if search.settings else ""
+    caption = (
+        f"{comparison.title}: {search.split} error against learning rate; hollow marks at the top "
+        "of a panel are of higher errors."
+    )
+    rows = [
+        "<tr>"
+        + "".join(
+            _number(number, text)
+            if i >= TEXT_COLUMNS
+            else _cell(f"<code>{escape(text)}</code>" if i == 1 else escape(text))
+            for i, (text, number) in enumerate(cells)
+        )
+        + "</tr>"
+        for cells in rate_cells(search)
+    ]
+    columns = [(title, i >= TEXT_COLUMNS) for i, title in enumerate(HEAD)]
+    name = f"Learning rates of {comparison.title} {search.settings}".strip()
+    return (
+        f"<h3>Learning rates{about}</h3>{_list(rate_findings(search))}"
+        f"{_figure(Picture(svg, caption))}{_table('rates', name, columns, rows)}"
+    )
 
 
 def _filter(name: str, what: str, choices: Mapping[str, str], *, is_id: bool = False) -> str:

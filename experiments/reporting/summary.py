@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from experiments.reporting.comparisons import Comparison, Group
 from experiments.reporting.findings import headline, matches, pareto_front
 from experiments.reporting.methods import DENSE, LOW_RANK
+from experiments.reporting.rates import RateSearch
+from experiments.reporting.rates_findings import rate_findings
+from experiments.reporting.rates_table import HEAD, TEXT_COLUMNS, rate_cells
 from experiments.reporting.wording import code, count, percent, spread
 
 _MOST_ROWS = 30
@@ -17,6 +21,7 @@ def markdown(
     tolerances: Sequence[float],
     missing: Sequence[str],
     pictures: Mapping[str, str],
+    rates: Mapping[str, Sequence[tuple[RateSearch, Path]]],
 ) -> str:
     """Returns the summary.
 
@@ -25,6 +30,7 @@ def markdown(
       tolerances: for every comparison, the points of error above dense that are acceptable.
       missing: sentences on what the report lacks.
       pictures: by a comparison's title, the path of its picture.
+      rates: by a comparison's title, its searches for learning rates with their pictures.
     """
     parts = []
     for comparison, tolerance in zip(comparisons, tolerances, strict=True):
@@ -40,10 +46,32 @@ def markdown(
         parts += ["", *_table(comparison, rows, split)]
         if (left_out := len(comparison.groups) - len(rows)) > 0:
             parts.append(f"\n{left_out} more structures are in the full table.")
+        for search, picture in rates.get(comparison.title, ()):
+            parts += ["", *_rates(comparison.title, search, picture)]
         parts.append("")
     if missing:
         parts += ["What is missing:", "", *(f"- {_plain(text)}" for text in missing), ""]
     return "\n".join(parts)
+
+
+def _rates(title: str, search: RateSearch, picture: Path) -> list[str]:
+    about = f" with {code(search.settings)}" if search.settings else ""
+    alt = f"{title}: {search.split} error against learning rate"
+    is_text = [i < TEXT_COLUMNS for i in range(len(HEAD))]
+    return [
+        _plain(f"#### Learning rates{about}"),
+        "",
+        *(f"- {_plain(sentence)}" for sentence in rate_findings(search)),
+        "",
+        f"![{_plain(alt)}]({picture.with_suffix('.png').name})",
+        "",
+        _line(HEAD),
+        _line(["---" if text else "---:" for text in is_text]),
+        *(
+            _line([code(text) if i == 1 else text for i, (text, _) in enumerate(cells)])
+            for cells in rate_cells(search)
+        ),
+    ]
 
 
 def _rows(comparison: Comparison, split: str) -> list[Group]:

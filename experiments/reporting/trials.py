@@ -118,10 +118,20 @@ class Trial:
         return str(self.config.get("data.name", "")), str(self.config.get("model.name", ""))
 
     @property
+    def has_diverged(self) -> bool:
+        """Whether it failed because a number was not finite, as `experiments.training` says it."""
+        return self.state == "failed" and "Lower config.optimizer.learning_rate" in self.problem
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The fields of the config that may change the numbers, other than the seed."""
         neutral = ("seed", *_NEUTRAL_FIELDS)
-        return {name: value for name, value in self.config.items() if name not in neutral}
+        unused = () if self.config.get("distillation.teacher") else ("distillation.",)
+        return {
+            name: value
+            for name, value in self.config.items()
+            if name not in neutral and not name.startswith(unused)
+        }
 
 
 def read_sweeps(paths: Sequence[str | os.PathLike[str]]) -> list[Trial]:

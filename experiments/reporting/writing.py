@@ -15,6 +15,10 @@ from experiments.reporting.drawing import save
 from experiments.reporting.findings import default_tolerance, headline
 from experiments.reporting.missing import what_is_missing
 from experiments.reporting.page import Picture, page
+from experiments.reporting.rates import RateSearch, rate_searches
+from experiments.reporting.rates_findings import rate_findings
+from experiments.reporting.rates_picture import rate_figure
+from experiments.reporting.rates_table import RATE_COLUMNS, rate_rows
 from experiments.reporting.summary import markdown
 from experiments.reporting.tables import (
     GROUP_COLUMNS,
@@ -25,6 +29,11 @@ from experiments.reporting.tables import (
 )
 from experiments.reporting.tradeoff import tradeoff_figure
 from experiments.reporting.trials import read_sweeps
+
+# Files that a report does not always have, so that an earlier one may have left them.
+_MAY_BE_STALE = (
+    r"(tradeoff|budgets|curves|learning_rates)(-.*)?\.(png|svg)|learning_rates\.(csv|parquet)"
+)
 
 
 def write_report(
@@ -37,7 +46,8 @@ def write_report(
 
     It writes `index.html` (one self-contained page), `summary.md`, `trials` and `groups` as CSV and
     Parquet, and the pictures `tradeoff`, `budgets` and `curves` as PNG and SVG (with the data set
-    and the model in their names where there are several).
+    and the model in their names where there are several). Where a structure was trained at several
+    learning rates, it adds `learning_rates`, a picture and a table.
 
     Args:
       workdirs: work folders of sweeps, folders of run folders, or single run folders.
@@ -46,7 +56,7 @@ def write_report(
         Default: about a tenth of the dense error.
 
     Returns:
-      The headline and what is missing, sentence by sentence.
+      The headline, what learning rates show, and what is missing, sentence by sentence.
 
     Raises:
       ValueError: if a folder holds no trial, or the tolerance is negative.
@@ -68,23 +78,33 @@ def write_report(
         for c in comparisons
     ]
     for old in out.iterdir():
-        if re.fullmatch(r"(tradeoff|budgets|curves)(-.*)?\.(png|svg)", old.name):
-            old.unlink()  # the new report may have none of that name
+        if re.fullmatch(_MAY_BE_STALE, old.name):
+            old.unlink()
     suffixes = [f"-{_slug(c.title)}" if len(comparisons) > 1 else "" for c in comparisons]
     pictures = {
         comparison.title: _draw(comparison, out, suffix)
         for comparison, suffix in zip(comparisons, suffixes, strict=True)
     }
+    searches = {c.title: rate_searches(c, trials) for c in comparisons}
+    rates = {
+        c.title: _draw_rates(c, searches[c.title], out, suffix)
+        for c, suffix in zip(comparisons, suffixes, strict=True)
+    }
+    if rows := rate_rows((c, search) for c in comparisons for search in searches[c.title]):
+        write_table(out / "learning_rates", rows, RATE_COLUMNS)
     shown = {title: made[0].svg.with_suffix(".png").name for title, made in pictures.items()}
-    (out / "summary.md").write_text(markdown(comparisons, tolerances, missing, shown))
+    (out / "summary.md").write_text(markdown(comparisons, tolerances, missing, shown, rates))
     created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     (out / "index.html").write_text(
-        page(trials, comparisons, tolerances, missing, pictures, links, created)
+        page(trials, comparisons, tolerances, missing, pictures, rates, links, created)
     )
     said = [
         f"{comparison.title}: {sentence}"
         for comparison, points in zip(comparisons, tolerances, strict=True)
-        for sentence in headline(comparison, comparison.splits[0], "parameters", points)
+        for sentence in (
+            *headline(comparison, comparison.splits[0], "parameters", points),
+            *(said for search in searches[comparison.title] for said in rate_findings(search)),
+        )
     ]
     return said + missing
 
@@ -113,6 +133,18 @@ def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
         _, svg = save(figure, out / f"{name}{suffix}")
         pictures.append(Picture(svg, f"{comparison.title}: {caption}.", name == "tradeoff"))
     return pictures
+
+
+def _draw_rates(
+    comparison: Comparison, searches: Sequence[RateSearch], out: Path, suffix: str
+) -> list[tuple[RateSearch, Path]]:
+    """Draws a comparison's searches for learning rates, numbered from the second on."""
+    drawn = []
+    for number, search in enumerate(searches, 1):
+        path = out / f"learning_rates{suffix}{f'-{number}' if number > 1 else ''}"
+        _, svg = save(rate_figure(search, comparison.title), path)
+        drawn.append((search, svg))
+    return drawn
 
 
 def _slug(text: str) -> str:

@@ -10,6 +10,7 @@ from experiments.reporting.comparisons import compare
 from experiments.reporting.findings import pareto_front
 from experiments.reporting.trials import read_sweeps
 from tests.experiments.reporting import folders
+from tests.experiments.reporting.test_rates import write_grid
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="the page is tested where Playwright and Chromium are installed"
@@ -227,4 +228,14 @@ def test_a_hostile_name_stays_text(browser, tmp_path):
     page = open_page(browser, (tmp_path / "report" / "index.html").as_uri())
     assert page.locator("img[src=x]").count() == 0
     assert name in page.locator("h2").first.inner_text()
+    page.close()
+
+
+def test_the_table_of_learning_rates_sorts(browser, tmp_path):
+    write_report([write_grid(tmp_path / "grid")], tmp_path / "report")
+    page = open_page(browser, (tmp_path / "report" / "index.html").as_uri())
+    sort_by(page, "best rate", "rates")
+    rates = numbers(column(page, "best rate", "rates"))
+    assert rates == sorted(rates)
+    assert len(set(rates)) == 3
     page.close()
