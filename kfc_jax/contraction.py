@@ -4,30 +4,34 @@ Order convention, that of ``jnp.kron``: indices are row-major, the first factor'
 ``(A (x) B)[i1*n2 + i2, j1*m2 + j2] = A[i1, j1] * B[i2, j2]``. The factors of one term are arrays
 ``(rank, n_k, m_k)``, and the term is the sum over the leading axis of their Kronecker products.
 
-A product ``x @ (A (x) B)`` is done factor by factor (Zhou & Wu, arXiv 1507.05775, section 3.1): the
-input is viewed as an array with one axis per factor, each axis is contracted with its factor in
-the order that needs the fewest FLOPs, and the last contraction also sums over the ranks.
+A product ``x @ (A (x) B)`` is done factor by factor (Zhou & Wu, arXiv 1507.05775, section 3.1), in
+the order and with the strategy that ``kfc_jax.planning`` chooses for the structure, the batch and
+the platform. The choice among platforms is made when a program is lowered. The backward pass has a
+plan of its own; it keeps only the inputs and the factors, and computes the rest again.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from kfc_jax.chains import TermFactors, contract_in_order, form_kernel
+from kfc_jax.costs import costs_of
+from kfc_jax.planning import STRATEGIES, Program, make_plan
+from kfc_jax.programs import gradients, multiply
 from kfc_jax.structure import KroneckerSum, KroneckerTerm
 
-TermFactors = Sequence[Float[Array, "rank rows columns"]]
 Factors = Sequence[TermFactors]
 DotGeneral = Callable[..., Any]
-
-_RANK, _BATCH = "rank", "batch"
 
 
 def structure_of(factors: Factors) -> KroneckerSum:
@@ -55,30 +59,39 @@ def kronecker_matmul(
     *,
     structure: KroneckerSum | None = None,
     precision: lax.PrecisionLike = None,
-    dot_general: DotGeneral = lax.dot_general,
-    may_materialize: bool = True,
+    dot_general: DotGeneral | None = None,
+    strategy: str = "auto",
+    forward_mode: bool = False,
 ) -> Float[Array, "*batch features"]:
     """Returns ``x @ kernel`` for the kernel that ``factors`` stand for.
 
-    The kernel is not formed unless that needs fewer FLOPs (large ranks and batches). Works under
-    ``jit``, ``grad``, ``vmap`` and in any float type; the result has the promoted type of ``x``
-    and the factors.
+    Works under ``jit``, ``grad`` (any number of times), ``vmap``, ``remat`` and ``shard_map``, and
+    in any float type; the result has the promoted type of ``x`` and the factors. ``explain`` shows
+    how it is done.
 
     Args:
       x: inputs with any leading axes, also none, also of size zero.
       factors: for every term a sequence of N arrays ``(rank, n_k, m_k)``.
       structure: needed only if the terms are padded: tells the kernel's true size.
       precision: as in ``jax.lax.dot_general``.
-      dot_general: replacement for ``jax.lax.dot_general``.
-      may_materialize: whether the kernel may be formed where that is cheaper. If not, the products
-        are the same ones for every batch, which a ``dot_general`` with a state needs.
+      dot_general: replacement for ``jax.lax.dot_general``. With one, the factors are contracted one
+        after the other, the whole batch at once, by the same products for every batch.
+      strategy: how to multiply, one of ``kfc_jax.planning.STRATEGIES``; ``auto``: what is predicted
+        to be fastest.
+      forward_mode: whether forward-mode differentiation (``jax.jvp``, ``jax.linearize``,
+        ``jax.jacfwd``) of this product is needed. The gradient then follows the forward pass's
+        plan. Forward over reverse, ``jax.jvp`` of ``jax.grad``, works without it.
 
     Raises:
       ValueError: if the factors do not have the structure's shapes or form no structure (their
-        rank may be above the most useful one), or ``x`` does not have its inputs.
+        rank may be above the most useful one), ``x`` does not have its inputs, or there is no such
+        strategy.
     """
     x = jnp.asarray(x)
     structure = _checked(factors, structure)
+    if strategy not in ("auto", *STRATEGIES):
+        known = ", ".join(map(repr, ("auto", *STRATEGIES)))
+        raise ValueError(f"strategy is {strategy!r}; take one of {known}.")
     if x.ndim == 0 or x.shape[-1] != structure.inputs:
         raise ValueError(
             f"x of shape {x.shape} cannot be multiplied by a kernel of {structure.inputs} "
@@ -86,24 +99,17 @@ def kronecker_matmul(
             f"be {structure.inputs}."
         )
     dtype = jnp.result_type(x, *(factor for term in factors for factor in term))
-    x = x.astype(dtype)
-    factors = [[jnp.asarray(factor, dtype) for factor in term] for term in factors]
-    dot = functools.partial(dot_general, precision=precision)
-
+    arrays = tuple(tuple(jnp.asarray(factor, dtype) for factor in term) for term in factors)
     leading = x.shape[:-1]
-    x = x.reshape(math.prod(leading), structure.inputs)
-    outputs, kernels = [], []
-    materialized = structure.materialized_terms(x.shape[0] if may_materialize else 0)
-    for term, arrays, dense in zip(structure.terms, factors, materialized, strict=True):
-        if dense:
-            kernel = _materialize_term(term, arrays, dot)
-            kernels.append(kernel[: structure.inputs, : structure.features])
-        else:
-            padded = jnp.pad(x, ((0, 0), (0, term.inputs - structure.inputs)))
-            outputs.append(_matmul_term(padded, term, arrays, dot)[:, : structure.features])
-    if kernels:
-        outputs.append(dot(x, functools.reduce(operator.add, kernels), (((1,), (0,)), ((), ()))))
-    return functools.reduce(operator.add, outputs).reshape(*leading, structure.features)
+    flat = x.astype(dtype).reshape(math.prod(leading), structure.inputs)
+    if dot_general is not None:
+        dot = functools.partial(dot_general, precision=precision)
+        y = _factor_by_factor(structure, dot, flat, arrays)
+    else:
+        flat, arrays = _varying_alike(flat, arrays)
+        call = _Call(structure, precision, strategy)
+        y = _forward(call, flat, arrays, True) if forward_mode else _planned(call, flat, arrays)
+    return y.reshape(*leading, structure.features)
 
 
 def materialize(
@@ -120,9 +126,8 @@ def materialize(
     """
     structure = _checked(factors, structure)
     dtype = jnp.result_type(*(factor for term in factors for factor in term))
-    dot = functools.partial(lax.dot_general, precision=lax.Precision.HIGHEST)
     kernels = [
-        _materialize_term(term, [jnp.asarray(a, dtype) for a in arrays], dot)
+        form_kernel(term, [jnp.asarray(a, dtype) for a in arrays], lax.Precision.HIGHEST)
         for term, arrays in zip(structure.terms, factors, strict=True)
     ]
     return functools.reduce(
@@ -142,52 +147,94 @@ def _checked(factors: Factors, structure: KroneckerSum | None) -> KroneckerSum:
     return structure
 
 
-def _matmul_term(
-    x: Float[Array, "batch inputs"],
-    term: KroneckerTerm,
-    factors: TermFactors,
-    dot: DotGeneral,
-) -> Float[Array, "batch features"]:
-    """Contracts one factor after the other; the axes are tracked by name, and moved only once."""
-    sides = range(term.num_factors)
-    state = x.reshape(x.shape[0], *(n for n, _ in term.shapes))
-    axes: list[str | int] = [_BATCH, *sides]
-    for step, k in enumerate(term.contraction_order):
-        factor = factors[k]
-        shared = [] if step == 0 else [_RANK]  # the state has a rank axis after the first step
-        last = step == term.num_factors - 1
-        if last and not shared:  # one factor: a plain matrix, whose rank is 1
-            factor = factor[0]
-            contract, batch = (((axes.index(k),), (0,)), ((), ()))
-            new_axes = [*(a for a in axes if a != k), k]
-        elif last:
-            contract = ((axes.index(_RANK), axes.index(k)), (0, 1))
-            batch = ((), ())
-            new_axes = [*(a for a in axes if a not in (k, _RANK)), k]
-        elif shared:
-            contract = ((axes.index(k),), (1,))
-            batch = ((axes.index(_RANK),), (0,))
-            new_axes = [_RANK, *(a for a in axes if a not in (k, _RANK)), k]
-        else:
-            contract, batch = (((axes.index(k),), (1,)), ((), ()))
-            new_axes = [*(a for a in axes if a != k), _RANK, k]
-        state, axes = dot(state, factor, (contract, batch)), new_axes
-    state = state.transpose([axes.index(a) for a in (_BATCH, *sides)])
-    return state.reshape(x.shape[0], term.features)
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """What is static in a product."""
+
+    structure: KroneckerSum
+    precision: lax.PrecisionLike
+    strategy: str
+
+    def on_each_platform(
+        self, run: Callable[..., Any], x: Array, *arrays: Any, backward: bool = False
+    ) -> Any:
+        """Returns ``run(plan, x, *arrays)`` with the plan for the platform that it is lowered for.
+
+        JAX knows the platform only then, so that all alternatives are traced.
+        """
+        batch, itemsize = x.shape[0], x.dtype.itemsize
+        plans = {
+            platform: make_plan(
+                self.structure,
+                batch,
+                costs_of(platform),
+                itemsize=itemsize,
+                strategy=self.strategy,
+                backward=backward,
+            )
+            for platform in ("cpu", "tpu", "cuda")
+        }
+        if len(set(plans.values())) == 1:
+            return run(plans["cpu"], x, *arrays)
+        default = functools.partial(run, plans.pop("cuda"))
+        special = {platform: functools.partial(run, plan) for platform, plan in plans.items()}
+        return lax.platform_dependent(x, *arrays, default=default, **special)
 
 
-def _materialize_term(
-    term: KroneckerTerm, factors: TermFactors, dot: DotGeneral
-) -> Float[Array, "rows columns"]:
-    """Forms Kronecker products from the left; the last one is a matrix product over the ranks."""
-    *heads, last = factors
-    if not heads:
-        return last[0]
-    left = heads[0]
-    for factor in heads[1:]:
-        product = left[:, :, None, :, None] * factor[:, None, :, None, :]
-        left = product.reshape(
-            term.rank, left.shape[1] * factor.shape[1], left.shape[2] * factor.shape[2]
+# Jitted, so that a call outside of jit does not trace and compile anew each time.
+@functools.partial(jax.jit, static_argnums=(0, 3), inline=True)
+def _forward(call: _Call, x: Array, factors: Any, recompute: bool) -> Array:
+    def run(plan: tuple[Program, ...], x: Array, factors: Any) -> Array:
+        outputs = (
+            multiply(program, call.structure, call.precision, x, factors, recompute=recompute)
+            for program in plan
         )
-    kernel = dot(left, last, (((0,), (0,)), ((), ())))  # (rows, columns, n_N, m_N)
-    return kernel.transpose(0, 2, 1, 3).reshape(term.inputs, term.features)
+        return functools.reduce(operator.add, outputs)
+
+    return call.on_each_platform(run, x, factors)
+
+
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _backward(call: _Call, x: Array, factors: Any, g: Array) -> tuple[Array, Any]:
+    def run(plan: tuple[Program, ...], x: Array, factors: Any, g: Array) -> tuple[Array, Any]:
+        each = [gradients(p, call.structure, call.precision, x, factors, g) for p in plan]
+        return jax.tree.map(lambda *parts: functools.reduce(operator.add, parts), *each)
+
+    return call.on_each_platform(run, x, factors, g, backward=True)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _planned(call: _Call, x: Array, factors: Any) -> Array:
+    return _forward(call, x, factors, False)
+
+
+_planned.defvjp(
+    lambda call, x, factors: (_forward(call, x, factors, False), (x, factors)),
+    lambda call, kept, g: _backward(call, *kept, g),
+)
+
+
+def _varying_alike(x: Array, factors: Any) -> tuple[Array, Any]:
+    """Marks all arrays as varying over the same mesh axes, where they are inside ``shard_map``.
+
+    Gradients of factors that all devices share are then summed over the devices.
+    """
+    leaves = jax.tree.leaves((x, factors))
+    axes = frozenset().union(*(getattr(jax.typeof(leaf), "vma", frozenset()) for leaf in leaves))
+
+    def vary(leaf: Array) -> Array:
+        missing = tuple(sorted(axes - jax.typeof(leaf).vma))
+        return lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(vary, (x, factors)) if axes else (x, factors)
+
+
+def _factor_by_factor(
+    structure: KroneckerSum, dot: DotGeneral, x: Float[Array, "batch inputs"], factors: Any
+) -> Float[Array, "batch features"]:
+    """Contracts the whole batch with the factors of every term, one after the other."""
+    outputs = []
+    for term, arrays in zip(structure.terms, factors, strict=True):
+        padded = jnp.pad(x, ((0, 0), (0, term.inputs - structure.inputs)))
+        outputs.append(contract_in_order(padded, term, arrays, dot)[:, : structure.features])
+    return functools.reduce(operator.add, outputs)

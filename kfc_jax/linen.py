@@ -35,11 +35,11 @@ class _FactoredDense(nn.Module):
     dot_general: DotGeneralT | None = None
     dot_general_cls: Any = None
 
-    def _dot_general(self, *args: Any, **kwargs: Any) -> Array:
-        """Calls the replacement of ``lax.dot_general``; a class gets one instance per product."""
+    def _dot_general_replacement(self) -> DotGeneralT | None:
+        """Returns what replaces ``lax.dot_general``; of a class, one instance per product."""
         if self.dot_general_cls is not None:
-            return self.dot_general_cls()(*args, **kwargs)
-        return (self.dot_general or lax.dot_general)(*args, **kwargs)
+            return lambda *args, **kwargs: self.dot_general_cls()(*args, **kwargs)
+        return self.dot_general
 
     def _bias(self) -> Float[Array, " features"] | None:
         if not self.use_bias:
@@ -75,17 +75,24 @@ class KFCDense(_FactoredDense):
         ``kfc_jax.initializers``).
       bias_init: initialiser of the bias.
       promote_dtype: function that brings ``(inputs, *factors, bias)`` to one type.
-      dot_general: replacement for ``jax.lax.dot_general``, used for every product.
+      dot_general: replacement for ``jax.lax.dot_general``, used for every product, one factor
+        after the other.
       dot_general_cls: class of such replacements; one instance is made for every product.
       structure: the kernel's structure, a single term, or its text form. Default: one balanced term
         for the input that the layer sees, from ``rank`` and ``num_factors``.
       rank: rank of the balanced term. Default: 8, less for small layers.
       num_factors: number of factors of the balanced term.
+      strategy: how to multiply by the factors, one of ``kfc_jax.planning.STRATEGIES``. Default:
+        what is predicted to be fastest for the batch and the platform.
+      forward_mode: whether ``jax.jvp``, ``jax.linearize`` and ``jax.jacfwd`` through the layer are
+        needed, see ``kronecker_matmul``.
     """
 
     structure: KroneckerSum | KroneckerTerm | str | None = None
     rank: int | None = None
     num_factors: int = 2
+    strategy: str = "auto"
+    forward_mode: bool = False
 
     def resolve_structure(self, inputs: int) -> KroneckerSum:
         """Returns the structure for a kernel of ``(inputs, features)``.
@@ -134,8 +141,9 @@ class KFCDense(_FactoredDense):
             factors,
             structure=structure,
             precision=self.precision,
-            dot_general=self._dot_general,
-            may_materialize=self.dot_general_cls is None,
+            dot_general=self._dot_general_replacement(),
+            strategy=self.strategy,
+            forward_mode=self.forward_mode,
         )
         return outputs if bias is None else outputs + bias
 
@@ -199,10 +207,8 @@ class LowRankDense(_FactoredDense):
             )
         )
         inputs, u, v, bias = self.promote_dtype(inputs, u, v, self._bias(), dtype=self.dtype)
-        outputs = inputs
+        outputs, dot_general = inputs, self._dot_general_replacement() or lax.dot_general
         for factor in (u, v):
             contract = ((outputs.ndim - 1,), (0,))
-            outputs = self._dot_general(
-                outputs, factor, (contract, ((), ())), precision=self.precision
-            )
+            outputs = dot_general(outputs, factor, (contract, ((), ())), precision=self.precision)
         return outputs if bias is None else outputs + bias

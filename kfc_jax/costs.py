@@ -1,0 +1,137 @@
+"""How long work takes on a machine: a linear model of few constants.
+
+Multiplying by factors is a sequence of matrix products and copies. Its time is modelled as a sum
+over what is done, each kind of work with its own constant::
+
+    seconds = calls * per_call + flops * per_flop + touched * per_touched_byte
+              + moved * per_moved_byte + spilled * per_spilled_byte + rounds * per_round
+
+The constants that ship for the CPU were fitted to measurements on two cores of an x86 server; those
+for other platforms are data-sheet figures, not measured. A file of constants for the machine at
+hand, as ``python -m experiments.benchmark --calibrate`` writes it, is read from the path in the
+environment variable ``KFC_JAX_COSTS``, once per process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import os
+from pathlib import Path
+
+COSTS_VARIABLE = "KFC_JAX_COSTS"
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Amounts of work, and the memory that it needs.
+
+    Attributes:
+      calls: matrix products and copies that are called, and elementwise passes.
+      flops: floating-point operations of the products.
+      touched: bytes of the products' operands and results.
+      moved: bytes written by transpositions and copies.
+      spilled: bytes of intermediates that do not fit into the cache, written or read.
+      rounds: rounds of loops.
+      peak: bytes of the largest intermediates alive at once (not a time; a sum takes the maximum).
+    """
+
+    calls: float = 0.0
+    flops: float = 0.0
+    touched: float = 0.0
+    moved: float = 0.0
+    spilled: float = 0.0
+    rounds: float = 0.0
+    peak: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            *(getattr(self, name) + getattr(other, name) for name in KINDS),
+            peak=max(self.peak, other.peak),
+        )
+
+    def times(self, count: float) -> Work:
+        """Returns this work done ``count`` times, one after the other."""
+        return Work(*(getattr(self, name) * count for name in KINDS), peak=self.peak)
+
+
+KINDS = ("calls", "flops", "touched", "moved", "spilled", "rounds")
+"""The attributes of ``Work`` that take time, in the order of its fields."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """Seconds per unit of each kind of work on one machine.
+
+    Attributes:
+      calls, flops, touched, moved, spilled, rounds: seconds per unit of ``Work``'s of that name.
+      cache: bytes of intermediates that stay in the cache.
+      loops: whether loops over samples or chunks of them are considered.
+    """
+
+    calls: float
+    flops: float
+    touched: float
+    moved: float
+    spilled: float
+    rounds: float
+    cache: float
+    loops: bool
+
+    def seconds(self, work: Work) -> float:
+        """Returns the time that ``work`` is predicted to take."""
+        return sum(getattr(self, name) * getattr(work, name) for name in KINDS)
+
+
+_SHIPPED = {
+    "cpu": Costs(
+        calls=3e-6,
+        flops=1 / 250e9,
+        touched=1 / 40e9,
+        moved=1 / 10e9,
+        spilled=1 / 10e9,
+        rounds=1e-6,
+        cache=4 * 2**20,
+        loops=True,
+    ),
+    # Large products near the peak, limited by memory otherwise; never measured by us.
+    "cuda": Costs(5e-6, 1 / 40e12, 1 / 2e12, 1 / 1e12, 0.0, 0.0, math.inf, loops=False),
+    "tpu": Costs(2e-6, 1 / 60e12, 1 / 1e12, 1 / 5e11, 0.0, 0.0, math.inf, loops=False),
+}
+_OTHER_NAMES = {"gpu": "cuda", "rocm": "cuda"}
+PLATFORMS = ("cpu", "cuda", "rocm", "gpu", "tpu")
+
+
+def costs_of(platform: str) -> Costs:
+    """Returns the constants of a platform: those of the file in ``KFC_JAX_COSTS``, or shipped ones.
+
+    Raises:
+      ValueError: if there is no such platform, or the file is not one of constants.
+      OSError: if the file cannot be read.
+    """
+    if platform not in PLATFORMS:
+        raise ValueError(f"platform is {platform!r}; take one of {', '.join(PLATFORMS)}.")
+    name = _OTHER_NAMES.get(platform, platform)
+    path = os.environ.get(COSTS_VARIABLE)
+    measured = _read(path) if path else {}
+    return measured.get(name, _SHIPPED[name])
+
+
+def save_costs(costs: dict[str, Costs], path: str | os.PathLike[str]) -> None:
+    """Writes constants by platform to a file that ``KFC_JAX_COSTS`` may point to."""
+    text = json.dumps({name: dataclasses.asdict(cost) for name, cost in costs.items()}, indent=2)
+    Path(path).write_text(text + "\n")
+
+
+@functools.cache
+def _read(path: str) -> dict[str, Costs]:
+    try:
+        entries = json.loads(Path(path).read_text())
+        return {name: Costs(**entry) for name, entry in entries.items()}
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}, which {COSTS_VARIABLE} names, holds no constants of a machine ({error}). "
+            "Make it anew with python -m experiments.benchmark --calibrate, or unset the variable."
+        ) from error
