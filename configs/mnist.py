@@ -12,6 +12,11 @@ Taught by a finished run, say of the dense layer, as well as by the labels:
 
     --config.distillation.teacher=runs/mnist-dense
 
+Started from a finished run of other (say dense) layers, decomposed to these structures; to choose
+the structures for a budget, too, see `python -m experiments.compress --help`:
+
+    --config.compression.source=runs/mnist-dense --config.train.num_epochs=2
+
 Before the final result, keep off the test split: `--config.train.test_at_end=False`.
 
 Trained on all images, `--config.data.num_validation=0`, with seeds 0, 1 and 2: test error 0.75%
@@ -61,6 +66,10 @@ def get_config() -> ConfigDict:
                 "b2": 0.999,
                 "scale_factors": True,  # kfc_jax.scale_factor_updates, with this gain
                 "factor_gain": 1.0,
+            },
+            "compression": {
+                "source": "",  # the --workdir of a finished run to start from; empty: from scratch
+                "weighted": True,  # least errors of layers' outputs on its images, not of kernels
             },
             "distillation": {
                 "teacher": "",  # the --workdir of a finished run; empty: no teacher

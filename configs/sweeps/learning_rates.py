@@ -1,13 +1,15 @@
 """Learning rates of the network and gains of the factors: where each method is at its best.
 
-    python -m experiments.sweep --config=configs/sweeps/learning_rates.py:mnist --workdir=runs/rates-mnist
-    python -m experiments.sweep --config=configs/sweeps/learning_rates.py:svhn --workdir=runs/rates-svhn
+    python -m experiments.sweep --config=configs/sweeps/learning_rates.py:svhn --workdir=runs/rates
 
 `fc1` is dense, a Kronecker sum (three structures) or low rank (two ranks); every one at five
-learning rates, the compressed ones without the factors' multipliers and with them at several gains.
-One seed; errors are of validation images, the test split is not looked at. `:mnist` trains on 20,000
-digits for 3 epochs, `:svhn` on 15,725 for 6: `svhn_grey`, a prepared subset of the real house
-numbers, is looked for in TFDS_DATA_DIR. `:svhn_drawn` does the same on drawn house numbers.
+learning rates, the compressed ones without the factors' multipliers and with them at several
+gains. One seed; errors are of validation images, the test split is not looked at.
+
+    ...learning_rates.py:mnist       LeNet-5, 20,000 digits, 3 epochs
+    ...learning_rates.py:svhn        the small network, 15,725 house numbers, 6 epochs: svhn_grey, a
+                                     prepared subset of the real set, is looked for in TFDS_DATA_DIR
+    ...learning_rates.py:svhn_drawn  the same on drawn house numbers
 """
 
 from collections.abc import Iterator

@@ -37,9 +37,20 @@ def test_every_trial_can_run(sweep):
     check_trials(plan)
 
 
-def test_every_trial_of_the_tuning_can_run_and_leaves_the_test_split_alone(request, monkeypatch):
+@pytest.mark.parametrize(
+    "config",
+    [
+        "svhn_ranks.py:tune",
+        "learning_rates.py:mnist",
+        "learning_rates.py:svhn",
+        "learning_rates.py:svhn_drawn",
+    ],
+)
+def test_every_trial_of_the_tuning_can_run_and_leaves_the_test_split_alone(
+    config, request, monkeypatch
+):
     monkeypatch.chdir(request.config.rootpath)
-    plan = load_plan("configs/sweeps/svhn_ranks.py:tune")
+    plan = load_plan(f"configs/sweeps/{config}")
     check_trials(plan)
     assert all(trial.overrides["train.test_at_end"] is False for trial in plan.trials)
     assert {t.overrides["model.fc1.kind"] for t in plan.trials} == {"dense", "kfc", "low_rank"}
