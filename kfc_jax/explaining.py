@@ -149,7 +149,7 @@ def _dense_seconds(
     structure: KroneckerSum, batch: int, itemsize: int, costs: Costs, backward: bool
 ) -> float:
     sizes = batch, structure.inputs, structure.features
-    return costs.seconds(product(*sizes, itemsize, 2 if backward else 1))
+    return costs.seconds(product(*sizes, itemsize).times(2 if backward else 1))
 
 
 def _break_even_batch(is_faster: Callable[[int], bool]) -> int | None:

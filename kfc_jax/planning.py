@@ -41,7 +41,8 @@ Pair = tuple[tuple[int, int], tuple[int, int]]
 UNROLL = 8
 """Samples that one round of a loop over samples treats; their products run side by side."""
 
-_LARGEST_INTERMEDIATE = 16 * 2**20  # bytes; of whole-batch programs where loops are an alternative
+_TURN_OF_A_BATCHED_PRODUCT = 0.1  # what one product of many in a call costs, in rounds of a loop
+_LARGEST_INTERMEDIATE = 8 * 2**20  # bytes; of whole-batch programs where loops are an alternative
 _CHUNK_BYTES = tuple(2**k for k in range(19, 24))  # 0.5 to 8 MiB
 
 
@@ -158,9 +159,9 @@ def total(plan: tuple[Program, ...]) -> Work:
 
 
 def product(m: float, k: float, n: float, itemsize: int, count: float = 1) -> Work:
-    """Returns the work of ``count`` products ``(m, k) @ (k, n)``."""
-    touched = (m * k + k * n + m * n) * itemsize
-    return Work(calls=1, flops=2 * m * k * n, touched=touched).times(count)
+    """Returns the work of one call that makes ``count`` products ``(m, k) @ (k, n)``."""
+    touched = count * (m * k + k * n + m * n) * itemsize
+    return Work(calls=1, flops=count * 2 * m * k * n, touched=touched)
 
 
 def _candidates(
@@ -237,14 +238,21 @@ def _two_factors(
     if backward:  # the first product again, then the gradients of both operands of both
         one = a.times(3) + b.times(2) if left_first else b.times(3) + a.times(2)
         one += Work(calls=1, touched=2 * r * (n1 * m1 + n2 * m2) * itemsize)  # sums of gradients
+        products = 2.5
     else:
-        one = a + b
+        one, products = a + b, 1.0
     alive = state * itemsize * (UNROLL if strategy == "per_sample" else chunk)
     if alive > costs.cache:
         one += Work(spilled=(4 if backward else 2) * state * chunk * itemsize)
-    rounds = batch / chunk
-    loop = Work(rounds=rounds if rounds > 1 else 0, peak=alive * (3 if backward else 1))
-    return one.times(rounds) + loop
+    rounds = turns = batch / chunk
+    calls = 0.0
+    if strategy == "per_sample":  # what a sample costs beyond its products is the round's cost
+        one, calls, turns = dataclasses.replace(one, calls=0), 2 * products, batch * products
+    elif strategy == "batched":
+        turns += batch * products * _TURN_OF_A_BATCHED_PRODUCT
+    turns = turns if turns > 1 else 0
+    peak = alive * (3 if backward else 1)
+    return one.times(rounds) + Work(calls=calls, rounds=turns, peak=peak)
 
 
 def _chain_states(term: KroneckerTerm) -> list[int]:
@@ -299,7 +307,7 @@ def _materialized(
 ) -> Program:
     """Returns the program that forms the kernel of some terms."""
     n, m = structure.inputs, structure.features
-    work = product(batch, n, m, itemsize, 2 if backward else 1)
+    work = product(batch, n, m, itemsize).times(2 if backward else 1)
     for index in terms:
         term = structure.terms[index]
         if term.num_factors > 1:
