@@ -1,0 +1,124 @@
+"""Times a KFC layer against a dense one and others: `python -m experiments.benchmark --out=DIR`.
+
+Every cell is a layer's shape, a rank, a batch and a pass: dense, one naive einsum, our layer by its
+plan and by every strategy, low rank of the same size, and other libraries' layers where installed
+(requirements-peers.txt). The folder gets `results.json` and `results.csv` as cells finish,
+`summary.md` with the targets, and `speedup.png`. The same command goes on where it was stopped.
+
+    --quick                       one layer, two batches: about 3 minutes on two cores
+    --shapes=784x1024 --ranks=4 --batches=256 --passes=forward      some cells
+    --networks                    also whole training steps of LeNet and of the SVHN network
+    --peers= --peers_python=...   no peers; or an environment of their own
+    --calibrate --costs=FILE      instead, measure this machine's constants for the planner
+
+Functions are compiled ahead, then timed in turns. Every peer is in a process of its own, which
+computes only in its turn, after a pause in which thread pools come to rest: OpenMP's threads spin
+for a while after their work, and would take the cores from XLA's.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from absl import app, flags
+
+from experiments.benchmarking import cells as all_cells
+from experiments.benchmarking.calibration import calibrate
+from experiments.benchmarking.networks import CONFIGS
+from experiments.benchmarking.peer_layers import PEERS
+from experiments.benchmarking.runner import Options, run
+
+_OUT = flags.DEFINE_string("out", "runs/benchmark", "Folder of the results.")
+_SHAPES = flags.DEFINE_list("shapes", list(all_cells.SHAPES), "Layers, INPUTSxFEATURES.")
+_RANKS = flags.DEFINE_list("ranks", list(map(str, all_cells.RANKS)), "Ranks.")
+_BATCHES = flags.DEFINE_list("batches", list(map(str, all_cells.BATCHES)), "Batches.")
+_PASSES = flags.DEFINE_list(
+    "passes", list(all_cells.PASSES), "forward; training: forward and backward."
+)
+_QUICK = flags.DEFINE_bool("quick", False, "A few cells; the flags above choose others.")
+_NETWORKS = flags.DEFINE_bool("networks", False, "Whole training steps too.")
+_PEERS = flags.DEFINE_list("peers", list(PEERS), f"Other libraries, of {', '.join(PEERS)}.")
+_PEERS_PYTHON = flags.DEFINE_string(
+    "peers_python", sys.executable, "Interpreter of the environment that has the peers."
+)
+_SECONDS = flags.DEFINE_float(
+    "seconds", 1.5, "Time to measure a cell; compilation and slow contenders come on top."
+)
+_CALIBRATE = flags.DEFINE_bool("calibrate", False, "Measure the planner's constants instead.")
+_COSTS = flags.DEFINE_string("costs", "runs/costs.json", "With --calibrate: file to write.")
+
+_QUICK_VALUES = {
+    "shapes": ["4096x4096"],
+    "batches": ["32", "256"],
+    "seconds": 0.6,
+}
+
+
+def main(argv: list[str]) -> None:
+    """Runs the benchmark, and turns what a user can cause into one line and an exit code."""
+    if len(argv) > 1:
+        _fail(f"unexpected argument {argv[1]!r}; flags are written --name=value.", 2)
+    start = time.monotonic()
+    try:
+        if _CALIBRATE.value:
+            calibrate(_path(_COSTS.value))
+            return
+        out = _path(_OUT.value)
+        run(_options(), out)
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    print((out / "summary.md").read_text().split("## Cells")[0].split("## Targets")[1])
+    print(f"{time.monotonic() - start:.0f} s; all numbers and pictures are in {out}")
+
+
+def _options() -> Options:
+    values = {
+        flag.name: _QUICK_VALUES[flag.name]
+        if _QUICK.value and flag.name in _QUICK_VALUES and not flags.FLAGS[flag.name].present
+        else flag.value
+        for flag in (_SHAPES, _RANKS, _BATCHES, _PASSES, _SECONDS)
+    }
+    cells = all_cells.cells(
+        values["shapes"],
+        _whole_numbers("ranks", values["ranks"]),
+        _whole_numbers("batches", values["batches"]),
+        values["passes"],
+    )
+    if values["seconds"] <= 0:
+        raise ValueError(f"--seconds is {values['seconds']}; it must be above 0.")
+    if unknown := [name for name in _PEERS.value if name not in PEERS]:
+        raise ValueError(f"--peers holds {unknown[0]!r}; take of {', '.join(PEERS)}.")
+    return Options(
+        cells=cells,
+        networks=tuple(CONFIGS) if _NETWORKS.value else (),
+        peers=_PEERS.value,
+        peers_python=_PEERS_PYTHON.value,
+        seconds=values["seconds"],
+        command=shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]]),
+    )
+
+
+def _whole_numbers(flag: str, texts: list[str]) -> list[int]:
+    try:
+        return [int(text) for text in texts]
+    except ValueError as error:
+        raise ValueError(f"--{flag} is {','.join(texts)}; it must be whole numbers.") from error
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _fail(message: str, code: int = 1) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from here.", 130)

@@ -1,0 +1,82 @@
+"""Whole training steps of the experiments' networks, with the large layer dense or factored."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs import mnist, svhn
+from experiments.benchmarking.results import Entry, NetworkResult
+from experiments.benchmarking.timing import in_turns
+from experiments.devices import shardings
+from experiments.models import make_model
+from experiments.optimizers import learning_rate_schedule, make_optimizer
+from experiments.steps import compile_train_step, create_state
+
+KINDS = ("dense", "kfc")
+CONFIGS = {"LeNet": mnist.get_config, "SVHN small": svhn.get_config}
+
+
+def measure_network(name: str, seconds: float) -> NetworkResult:
+    """Times training steps of a network on random images, once for every kind of `fc1`.
+
+    Args:
+      name: one of CONFIGS.
+      seconds: how long to measure, about.
+    """
+    config = CONFIGS[name]()
+    steps = {kind: TrainingStep(config, kind) for kind in KINDS}
+    timings = in_turns(steps, seconds)
+    entries = {
+        kind: Entry(
+            timing=timings[kind],
+            compile_seconds=step.compile_seconds,
+            temporary_bytes=step.temporary_bytes,
+        )
+        for kind, step in steps.items()
+    }
+    return NetworkResult(name, config.model.fc1.structure, config.train.batch_size, entries)
+
+
+class TrainingStep:
+    """A network in training, always on the same batch; a call does a step.
+
+    Args:
+      config: of the experiment.
+      kind: of the layer `fc1`.
+
+    Attributes:
+      compile_seconds: how long tracing and compiling took.
+      temporary_bytes: memory of the compiled step besides state and batch; None if not known.
+    """
+
+    def __init__(self, config: ConfigDict, kind: str):
+        config = ConfigDict(config.to_dict())
+        config.model.fc1.kind = kind
+        model = make_model(config.model)
+        optimizer = make_optimizer(
+            config.optimizer, learning_rate_schedule(config.optimizer, 10_000, 1_000)
+        )
+        self._state = create_state(model, optimizer, config)
+        start = time.perf_counter()
+        self._step = compile_train_step(model, optimizer, config, self._state)
+        self.compile_seconds = time.perf_counter() - start
+        memory = self._step.func.memory_analysis()
+        self.temporary_bytes = None if memory is None else memory.temp_size_in_bytes
+        self._batch = _random_batch(config)
+
+    def __call__(self) -> None:
+        """Does a step, and returns once it is done."""
+        self._state, metrics = self._step(self._state, self._batch)
+        jax.block_until_ready((self._state, metrics))
+
+
+def _random_batch(config: ConfigDict) -> dict[str, Any]:
+    rng, size = np.random.default_rng(0), config.train.batch_size
+    images = rng.integers(0, 256, (size, *config.model.image_shape), dtype=np.uint8)
+    labels = rng.integers(0, config.model.num_classes, size).astype(np.int32)
+    return jax.device_put({"image": images, "label": labels}, shardings()[1])

@@ -1,0 +1,92 @@
+"""The picture of the speed-up over a dense layer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+from experiments.benchmarking.results import CellResult, Results
+from experiments.reporting.drawing import add_title, log_ticks, look, save
+
+_COLOURS = ("#0b6e99", "#d97706", "#7c3aed", "#15803d", "#be123c", "#52525b")
+_COLUMNS = 4
+_PASSES = {"forward": "forward", "training": "forward and backward"}
+
+
+def draw(results: Results, folder: Path) -> list[Path]:
+    """Draws `speedup.png` (forward) and `speedup_training.png`, with an SVG of each.
+
+    A panel per layer, a line per rank: the planned product's speed-up over JAX's dense one against
+    the batch; dashed, the speed-up at the floor.
+
+    Returns:
+      The files; of a pass without a result none.
+    """
+    paths = []
+    for pass_, words in _PASSES.items():
+        cells = [r for r in results.cells.values() if r.cell.pass_ == pass_]
+        cells = [r for r in cells if r.seconds("planned") and r.seconds("dense")]
+        if cells:
+            name = "speedup" if pass_ == "forward" else f"speedup_{pass_}"
+            title = f"Speed-up over a dense layer, {words}"
+            on = f"{results.machine.get('cpu')}, {results.machine.get('cores')} cores"
+            paths += save(_figure(cells, title, on), folder / name)
+    return paths
+
+
+def _figure(cells: list[CellResult], title: str, machine: str) -> Figure:
+    layers: dict[tuple[int, int], list[CellResult]] = defaultdict(list)
+    for result in cells:
+        layers[result.cell.inputs, result.cell.features].append(result)
+    ranks = sorted({result.cell.rank for result in cells})
+    colours = {rank: _COLOURS[i % len(_COLOURS)] for i, rank in enumerate(ranks)}
+    columns = min(_COLUMNS, len(layers))
+    rows = -(-len(layers) // columns)
+    with look():
+        width, height = max(6.5, 3.1 * columns), 2.6 * rows + 0.9
+        figure = Figure((width, height), layout="constrained")
+        figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.45 / height))
+        panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
+        speedups = [r.seconds("dense") / r.seconds("planned") for r in cells]
+        floors = [r.seconds("dense") / r.floor for r in cells]
+        low = min(0.8, *speedups) / 1.1
+        high = min(max(floors), 4 * max(1.2, *speedups)) * 1.1  # tiny cells are far from the floor
+        for axes, (layer, of_layer) in zip(panels, layers.items(), strict=False):
+            _panel(axes, of_layer, colours)
+            axes.set_title(f"{layer[0]} → {layer[1]}")
+            axes.set_ylim(low, high)
+            _fixed_ticks(axes, "y", log_ticks(low, high), lambda v: f"{v:g}x")
+        for axes in list(figure.axes)[len(layers) :]:
+            axes.set_axis_off()
+        figure.axes[0].legend(fontsize=8)
+        figure.supxlabel(f"batch (logarithmic); {machine}", fontsize=9)
+        figure.supylabel("dense time / our time (logarithmic)", fontsize=9)
+        add_title(figure, title)
+    return figure
+
+
+def _panel(axes: Axes, cells: list[CellResult], colours: dict[int, str]) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.axhline(1, color="#777777", linewidth=1)
+    for rank, colour in colours.items():
+        line = sorted((r for r in cells if r.cell.rank == rank), key=lambda r: r.cell.batch)
+        batches = [r.cell.batch for r in line]
+        speedups = [r.seconds("dense") / r.seconds("planned") for r in line]
+        floors = [r.seconds("dense") / r.floor for r in line]
+        axes.plot(batches, speedups, "o-", color=colour, markersize=4, label=f"rank {rank}")
+        axes.plot(batches, floors, "--", color=colour, linewidth=1, alpha=0.7)
+    axes.plot([], [], "--", color="#777777", linewidth=1, label="at the floor")
+    _fixed_ticks(axes, "x", sorted({r.cell.batch for r in cells}), lambda v: f"{v:g}")
+
+
+def _fixed_ticks(axes: Axes, axis: str, ticks: list, text) -> None:
+    artist = getattr(axes, f"{axis}axis")
+    artist.set_major_locator(FixedLocator(ticks))
+    artist.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    artist.set_minor_locator(NullLocator())
+    artist.set_minor_formatter(NullFormatter())

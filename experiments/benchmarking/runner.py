@@ -1,0 +1,190 @@
+"""The benchmark itself: cell by cell, written as it goes, so that it can be stopped any time."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+
+from experiments.atomic_files import write_text
+from experiments.benchmarking import machine, tables
+from experiments.benchmarking.cells import Cell
+from experiments.benchmarking.contenders import contenders
+from experiments.benchmarking.networks import measure_network
+from experiments.benchmarking.peer_layers import PEERS
+from experiments.benchmarking.peer_process import describe
+from experiments.benchmarking.peers import PeerProcess
+from experiments.benchmarking.programs import CompiledCall, compile_call
+from experiments.benchmarking.results import CellResult, Entry, Results, open_results
+from experiments.benchmarking.timing import Timing, in_turns
+from experiments.provenance import git_revision, versions
+
+_COMPILING = 6.0  # seconds a cell, about
+_FLOPS = 1e11  # a second, about
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure.
+
+    Attributes:
+      cells: in this order.
+      networks: names of networks, of `networks.CONFIGS`.
+      peers: names of `peer_layers.PEERS`.
+      peers_python: interpreter that has them.
+      seconds: measuring time of a cell, about; half of it more for every peer.
+      command: that was given.
+    """
+
+    cells: Sequence[Cell]
+    networks: Sequence[str] = ()
+    peers: Sequence[str] = ()
+    peers_python: str = sys.executable
+    seconds: float = 1.5
+    command: str = ""
+
+
+def run(options: Options, out: Path, say: Callable[[str], None] = print) -> Results:
+    """Measures what `out` does not hold yet, and writes everything there.
+
+    Raises:
+      ValueError: if `out` holds results of another command, machine or code.
+      OSError: if it cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    revision = {"git": git_revision() or "none"}
+    fresh = Results(options.command, versions() | revision, machine.description())
+    results = open_results(out, fresh)
+    todo = [cell for cell in options.cells if cell.key not in results.cells]
+    networks = [name for name in options.networks if name not in results.networks]
+    say(f"{len(options.cells)} cells, {len(options.cells) - len(todo)} of them done; in {out}")
+    if todo or networks:
+        with _peers(options if todo else dataclasses.replace(options, peers=())) as peers:
+            if peers:
+                results.peers = {p.peer: p.version or f"missing: {p.missing}" for p in peers}
+            _measure_all(options, todo, networks, peers, results, out, say)
+    write_text(out / "summary.md", tables.summary(results))
+    from experiments.benchmarking.picture import draw  # loads slowly, and is not needed before
+
+    draw(results, out)
+    return results
+
+
+def _measure_all(
+    options: Options,
+    todo: Sequence[Cell],
+    networks: Sequence[str],
+    peers: Sequence[PeerProcess],
+    results: Results,
+    out: Path,
+    say: Callable[[str], None],
+) -> None:
+    meter = machine.PeakMeter()
+    session = {
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "start": dataclasses.asdict(meter.measure()),
+    }
+    results.sessions.append(session)
+    start, work_done, work = time.monotonic(), 0.0, sum(map(_expected_seconds, todo))
+    if todo:
+        say(f"{'left':>8} {tables.HEADER}")
+    for cell in todo:
+        result = measure_cell(cell, options.seconds, peers, meter)
+        results.cells[cell.key] = result
+        results.save(out)
+        work_done += _expected_seconds(cell)
+        left = (time.monotonic() - start) * (work / work_done - 1)
+        say(f"{_clock(left):>8} {tables.line(result)}")
+    for name in networks:
+        results.networks[name] = measure_network(name, 4 * options.seconds)
+        results.save(out)
+        say(tables.network_line(results.networks[name]))
+    session["end"] = dataclasses.asdict(meter.measure())
+    results.save(out)
+
+
+def measure_cell(
+    cell: Cell, seconds: float, peers: Sequence[PeerProcess], meter: machine.PeakMeter
+) -> CellResult:
+    """Compiles and times everything in a cell: ours in turns, then each peer in its process."""
+    load = machine.LoadMeter([peer.pid for peer in peers if peer.pid])
+    peaks = meter.measure(0.2)
+    calls: dict[str, CompiledCall] = {}
+    entries: dict[str, Entry] = {}
+    same: dict[str, str] = {}  # contenders whose program is that of another one
+    by_plan: dict[str, str] = {}
+    for contender in contenders(cell):
+        if contender.plan in by_plan:
+            same[contender.name] = by_plan[contender.plan]
+            continue
+        if contender.plan:
+            by_plan[contender.plan] = contender.name
+        try:
+            call = compile_call(contender.function, contender.arguments)
+            if _exceeds_memory(call):
+                raise MemoryError(f"needs {call.temporary_bytes / 2**30:.1f} GiB")
+            call()
+        except Exception as error:  # one that does not work is no reason to stop
+            entries[contender.name] = Entry(note=describe(error))
+            continue
+        calls[contender.name] = call
+        entries[contender.name] = Entry(
+            note=contender.plan,
+            compile_seconds=call.compile_seconds,
+            temporary_bytes=call.temporary_bytes,
+            flops=contender.flops,
+        )
+    for name, timing in in_turns(calls, seconds).items():
+        entries[name] = dataclasses.replace(entries[name], timing=timing)
+    entries |= {name: entries[other] for name, other in same.items()}
+    for peer in peers:
+        if cell.pass_ == "training" and not PEERS[peer.peer].trains:
+            continue
+        entries[peer.peer] = _measure_peer(cell, seconds / 2, peer, calls)
+    return CellResult(cell, entries, peaks.flops, peaks.bandwidth, load.of_others())
+
+
+def _measure_peer(
+    cell: Cell, seconds: float, peer: PeerProcess, calls: dict[str, CompiledCall]
+) -> Entry:
+    if peer.missing:
+        return Entry(note=f"missing: {peer.missing}")
+    ours = {name: calls[name] for name in ("planned",) if name in calls}
+    beside = {name: t.median for name, t in in_turns(ours, seconds / 2).items()}
+    answer = peer.measure(cell, seconds / 2)
+    if "timing" not in answer:
+        return Entry(note=answer.get("failed") or answer.get("missing", ""))
+    return Entry(timing=Timing(**answer["timing"]), beside=beside)
+
+
+def _exceeds_memory(call: CompiledCall) -> bool:
+    """Whether a call would leave the machine without memory, and perhaps without this process."""
+    on_cpu = jax.default_backend() == "cpu"
+    return on_cpu and 0.7 * machine.free_memory() < (call.temporary_bytes or 0)
+
+
+@contextlib.contextmanager
+def _peers(options: Options) -> Iterator[list[PeerProcess]]:
+    peers: list[PeerProcess] = []
+    try:
+        for name in options.peers:
+            peers.append(PeerProcess(name, options.peers_python))
+        yield peers
+    finally:
+        for peer in peers:
+            peer.close()
+
+
+def _expected_seconds(cell: Cell) -> float:
+    """Guesses how long a cell takes, in a unit that is about seconds."""
+    return _COMPILING + 15 * cell.dense_flops / _FLOPS
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"

@@ -1,0 +1,175 @@
+"""The benchmark's numbers in words: lines on the terminal, and a summary in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from experiments.benchmarking.peer_layers import PEERS
+from experiments.benchmarking.results import CellResult, NetworkResult, Results
+from experiments.benchmarking.targets import Outcome, evaluate, over_best, over_floor
+
+_WORST = 5
+_DISTURBED = 0.05
+_PEERS_HEAD = [name.replace("_", " ") for name in PEERS]
+HEADER = (
+    f"{'layer':>11} {'rank':>4} {'batch':>5} {'pass':>8} {'dense':>9} {'planned':>9}"
+    f" {'speed-up':>8} {'/best':>5} {'/floor':>6} {'einsum':>7} {'low rank':>8}"
+    "  peers: time over planned's"
+)
+
+
+def duration(seconds: float | None) -> str:
+    """Returns a time with three digits and a unit."""
+    if seconds is None:
+        return "-"
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e6:.2f} us"
+
+
+def line(result: CellResult) -> str:
+    """Returns a cell's numbers under HEADER.
+
+    einsum, low rank and peers: their time over the planned product's.
+    """
+    cell = result.cell
+    peers = " ".join(f"{name} {_peer(result, name)}" for name in PEERS if name in result.entries)
+    if (result.other_load or 0) > _DISTURBED:
+        peers += f"  (disturbed: {result.other_load:.0%} of the cores)"
+    return (
+        f"{f'{cell.inputs}x{cell.features}':>11} {cell.rank:>4} {cell.batch:>5} {cell.pass_:>8}"
+        f" {duration(result.seconds('dense')):>9} {duration(result.seconds('planned')):>9}"
+        f" {_times(result.ratio('dense', 'planned')):>8} {_number(over_best(result)):>5}"
+        f" {_number(over_floor(result)):>6} {_times(result.ratio('einsum', 'planned')):>7}"
+        f" {_times(result.ratio('low_rank', 'planned')):>8}  {peers}"
+    )
+
+
+def network_line(network: NetworkResult) -> str:
+    """Returns a network's numbers."""
+    times = {kind: entry.timing for kind, entry in network.entries.items()}
+    dense, kfc = times["dense"], times["kfc"]
+    if not dense or not kfc:
+        return f"{network.name}: not measured"
+    return (
+        f"{network.name}, batch {network.batch}, a training step: dense {duration(dense.median)}, "
+        f"{network.structure} {duration(kfc.median)}, {dense.median / kfc.median:.2f}x"
+    )
+
+
+def summary(results: Results) -> str:
+    """Returns everything in Markdown: machine, targets with the worst cells, and all cells."""
+    parts = [
+        "# Benchmark",
+        f"`{results.command}`",
+        _machine(results),
+        "## Targets",
+        *_targets(evaluate(results)),
+    ]
+    if results.networks:
+        networks = "\n".join(f"- {network_line(n)}" for n in results.networks.values())
+        parts += ["## Whole training steps", networks]
+    parts += [
+        "## Cells",
+        "Times are medians; speed-up: dense over planned; einsum, low rank (with as many "
+        "parameters) and peers: their time over the planned product's, each peer's over one "
+        "measured right before it; /best: planned over the best forced strategy (one program is "
+        "timed once). Floor: the larger of FLOPs over the machine's measured peak "
+        "and bytes over its measured bandwidth.",
+        "\n".join(_cells(results)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _machine(results: Results) -> str:
+    machine, versions = results.machine, results.versions
+    lines = [
+        f"- {machine.get('cpu')}, {machine.get('cores')} cores, {machine.get('memory_gib')} GiB; "
+        f"JAX on {machine.get('platform')} ({machine.get('kind')})",
+        "- " + ", ".join(f"{name} {version}" for name, version in versions.items()),
+    ]
+    if disturbed := [r for r in results.cells.values() if (r.other_load or 0) > _DISTURBED]:
+        worst = max(disturbed, key=lambda r: r.other_load)
+        lines.append(
+            f"- other processes took over {_DISTURBED:.0%} of the cores' time in "
+            f"{len(disturbed)} of {len(results.cells)} cells, at most {worst.other_load:.0%} "
+            f"({worst.cell.key}): do not trust those"
+        )
+    for session in results.sessions:
+        start, end = session["start"], session.get("end")
+        text = (
+            f"- {session['time']}: peak {start['flops'] / 1e9:.0f} GFLOP/s, "
+            f"{start['bandwidth'] / 1e9:.1f} GB/s, {start['call_seconds'] * 1e6:.0f} us a call"
+        )
+        if end:
+            text += (
+                f"; at the end {end['flops'] / 1e9:.0f} GFLOP/s "
+                f"({end['flops'] / start['flops'] - 1:+.0%}), "
+                f"{end['bandwidth'] / 1e9:.1f} GB/s "
+                f"({end['bandwidth'] / start['bandwidth'] - 1:+.0%})"
+            )
+        lines.append(text)
+    lines += [f"- {peer}: {state}" for peer, state in results.peers.items()]
+    return "\n".join(lines)
+
+
+def _targets(outcomes: list[Outcome]) -> Iterator[str]:
+    rows = ["| target | bound | holds in | worst |", "| --- | --- | --- | --- |"]
+    for outcome in outcomes:
+        target, worst = outcome.target, next(iter(outcome.ratios.items()), None)
+        rows.append(
+            f"| {target.title} | {'<=' if target.at_most else '>='} {target.limit:g} | "
+            + (f"{outcome.met} of {len(outcome.ratios)} | " if worst else "not measured | ")
+            + (f"{worst[1]:.2f} ({worst[0]}) |" if worst else "|")
+        )
+    yield "\n".join(rows)
+    for outcome in outcomes:
+        missed = {key: r for key, r in outcome.ratios.items() if not outcome.holds(r)}
+        if missed:
+            worst = ", ".join(f"{key} {r:.2f}" for key, r in list(missed.items())[:_WORST])
+            more = f", and {len(missed) - _WORST} more" if len(missed) > _WORST else ""
+            yield f"Falls short, {outcome.target.title}: {worst}{more}."
+
+
+def _cells(results: Results) -> Iterator[str]:
+    head = ["layer", "rank", "batch", "pass", "dense", "planned", "quartiles", "speed-up", "best"]
+    head += ["/best", "/floor", "einsum", "low rank", *_PEERS_HEAD, "plan"]
+    yield f"| {' | '.join(head)} |"
+    yield f"| {' | '.join(['---'] * len(head))} |"
+    for result in results.cells.values():
+        cell, planned = result.cell, result.entries.get("planned")
+        timing = planned.timing if planned else None
+        columns = [
+            f"{cell.inputs}x{cell.features}",
+            str(cell.rank),
+            str(cell.batch),
+            cell.pass_,
+            duration(result.seconds("dense")),
+            duration(result.seconds("planned")),
+            f"{duration(timing.low)} - {duration(timing.high)}" if timing else "-",
+            _times(result.ratio("dense", "planned")),
+            result.best_strategy or "-",
+            _number(over_best(result)),
+            _number(over_floor(result)),
+            _times(result.ratio("einsum", "planned")),
+            _times(result.ratio("low_rank", "planned")),
+            *(_peer(result, name) for name in PEERS),
+            planned.note if planned else "",
+        ]
+        yield f"| {' | '.join(columns)} |"
+
+
+def _peer(result: CellResult, name: str) -> str:
+    entry = result.entries.get(name)
+    if entry is None:
+        return "-"
+    return _times(result.ratio(name, "planned")) if entry.timing else f"({entry.note[:40]})"
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.3g}x" if ratio < 100 else f"{ratio:.0f}x"
+
+
+def _number(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"

@@ -1,0 +1,30 @@
+import pytest
+
+from experiments.benchmarking import networks
+from tests.experiments import tiny
+
+
+@pytest.fixture
+def tiny_network(monkeypatch):
+    tiny.install(monkeypatch)
+    monkeypatch.setitem(networks.CONFIGS, "tiny", tiny.get_config)
+
+
+def test_a_network_is_timed_with_both_kinds_of_layer(tiny_network):
+    found = networks.measure_network("tiny", 1e-3)
+    assert list(found.entries) == ["dense", "kfc"]
+    assert found.structure == tiny.get_config().model.fc1.structure
+    assert found.batch == 8
+    assert all(entry.timing.median > 0 for entry in found.entries.values())
+    assert all(entry.temporary_bytes > 0 for entry in found.entries.values())
+
+
+def test_a_step_trains_and_the_kind_of_its_layer_is_the_one_asked_for(tiny_network):
+    steps = {kind: networks.TrainingStep(tiny.get_config(), kind) for kind in networks.KINDS}
+    for step in steps.values():
+        step()
+        step()
+    assert all(int(step._state.step) == 2 for step in steps.values())
+    names = {kind: set(step._state.params["fc1"]) for kind, step in steps.items()}
+    assert "kernel" in names["dense"]
+    assert "kernel_0_0" in names["kfc"]

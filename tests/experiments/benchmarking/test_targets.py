@@ -1,0 +1,129 @@
+import dataclasses
+
+import pytest
+
+from experiments.benchmarking import tables
+from experiments.benchmarking.picture import draw
+from experiments.benchmarking.results import Entry, NetworkResult
+from experiments.benchmarking.targets import NETWORKS, TARGETS, evaluate
+from tests.experiments.benchmarking.made_up import cell, result, results, timing
+
+
+def outcomes(*cells, **fields):
+    return {o.target.title: o for o in evaluate(results(*cells, **fields))}
+
+
+def test_without_results_no_target_says_anything():
+    assert all(not outcome.ratios for outcome in outcomes().values())
+
+
+def test_planned_is_compared_with_the_best_strategy():
+    fine = result(cell(1), planned=1.05, per_sample=1.0, batched=3.0)
+    slow = result(cell(4), planned=1.5, per_sample=2.0, batched=1.0)
+    outcome = outcomes(fine, slow)["planned / best strategy"]
+    assert list(outcome.ratios.values()) == [1.5, 1.05]
+    assert outcome.met == 1
+    assert next(iter(outcome.ratios)) == cell(4).key
+
+
+@pytest.mark.parametrize(
+    ("rank", "batch", "title", "limit"),
+    [
+        (1, 1, "dense / planned, 4096x4096, forward, rank 1", 15),
+        (4, 256, "dense / planned, 4096x4096, forward, rank 4", 5),
+        (16, 32, "dense / planned, 4096x4096, forward, rank 16, batch 32", 2.5),
+        (16, 1024, "dense / planned, 4096x4096, forward, rank 16, batch >= 256", 1.3),
+    ],
+)
+def test_each_rank_has_its_bound_at_4096(rank, batch, title, limit):
+    for factor, met in ((1.01, 1), (0.99, 0)):
+        one = result(cell(rank, batch), dense=limit * factor, planned=1.0)
+        elsewhere = result(cell(rank, batch, shape=(784, 1024)), dense=0.1, planned=1.0)
+        training = result(cell(rank, batch, "training"), dense=0.1, planned=1.0)
+        found = outcomes(one, elsewhere, training)
+        assert list(found[title].ratios) == [one.cell.key]
+        assert found[title].met == met
+        assert len(found["dense / planned, anywhere"].ratios) == 3
+        others = [t for t in found if "4096x4096" in t and t != title]
+        assert all(not found[t].ratios for t in others)
+
+
+def test_training_has_bounds_on_time_and_memory():
+    one = result(
+        cell(4, 1024, "training"),
+        dense=9.0,
+        einsum=1.6,
+        planned=1.0,
+        memory={"planned": 10, "einsum": 40},
+    )
+    found = outcomes(one, result(cell(4, 32, "training"), dense=1, einsum=1, planned=1))
+    head = "forward and backward, rank 4, batch"
+    assert found[f"dense / planned, {head} >= 256"].ratios == {one.cell.key: 9.0}
+    assert found[f"naive einsum / planned, {head} >= 256"].met == 0
+    memory = found[f"temporary memory, planned / naive einsum, {head} 1024"]
+    assert memory.ratios == {one.cell.key: 0.25}
+    assert memory.met == 0
+
+
+def test_the_floor_is_asked_for_large_enough_cells():
+    flops = 2 * 2 * 32 * 4 * 64**3  # at 1e11 a second
+    near = result(cell(4, 32), planned=1.2 * flops / 1e11)
+    found = outcomes(near, result(cell(1, 32), planned=1.0), result(cell(4, 1), planned=1.0))
+    outcome = found["planned / floor, forward, rank >= 4, batch >= 32"]
+    assert outcome.ratios == {near.cell.key: pytest.approx(1.2)}
+    assert outcome.met == 1
+
+
+def test_peers_and_networks_have_bounds():
+    peers = result(
+        cell(),
+        planned=9.0,
+        fastkron=1.1,
+        lycoris=1.1,
+        beside={"fastkron": {"planned": 1.0}, "lycoris": {"planned": 1.0}},
+    )
+    network = NetworkResult(
+        "LeNet", "1:2x2*2x2", 8, {"dense": Entry(timing(1.0)), "kfc": Entry(timing(1.25))}
+    )
+    found = outcomes(peers, networks={"LeNet": network})
+    assert found["FastKron / planned, forward"].met == 1
+    assert found["LyCORIS LoKr / planned"].met == 0
+    assert found[NETWORKS.title].ratios == {"LeNet": 0.8}
+    assert found[NETWORKS.title].met == 0
+
+
+def test_the_summary_names_targets_worst_cells_and_missing_peers():
+    one = result(cell(4, 256), dense=1.0, planned=0.5, batched=0.1, low_rank=0.2, einsum=0.6)
+    one.entries["peft"] = Entry(note="missing: no module named peft")
+    text = tables.summary(results(one, peers={"peft": "missing: no module named peft"}))
+    assert all(target.title in text for target in (*TARGETS, NETWORKS))
+    assert f"planned / best strategy | <= 1.1 | 0 of 1 | 5.00 ({one.cell.key})" in text
+    assert f"Falls short, planned / best strategy: {one.cell.key} 5.00." in text
+    assert "- peft: missing: no module named peft" in text
+    line = tables.line(one)
+    assert "2x" in line
+    assert "peft (missing: no module named peft)" in line
+
+
+def test_cells_that_others_disturbed_are_named():
+    quiet = result(cell(1), dense=1.0, planned=0.5)
+    loud = dataclasses.replace(result(cell(4), dense=1.0, planned=0.5), other_load=0.4)
+    text = tables.summary(results(quiet, loud))
+    assert f"in 1 of 2 cells, at most 40% ({loud.cell.key})" in text
+    assert "disturbed" in tables.line(loud)
+    assert "disturbed" not in tables.line(quiet)
+
+
+def test_the_pictures_are_drawn_of_what_there_is(tmp_path):
+    cells = [
+        result(cell(rank, batch, shape=shape), dense=1.0, planned=0.2)
+        for rank in (1, 4)
+        for batch in (1, 32)
+        for shape in ((784, 1024), (4096, 4096))
+    ]
+    paths = draw(results(*cells), tmp_path)
+    assert [path.name for path in paths] == ["speedup.png", "speedup.svg"]
+    assert all(path.stat().st_size > 1000 for path in paths)
+    svg = paths[1].read_text()
+    assert svg.startswith("<?xml")
+    assert draw(results(), tmp_path) == []

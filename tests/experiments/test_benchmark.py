@@ -1,0 +1,166 @@
+import functools
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from experiments.benchmarking import runner
+from experiments.benchmarking.cells import cells
+from experiments.benchmarking.contenders import NAMES
+from experiments.benchmarking.machine import Peaks
+from experiments.benchmarking.results import NetworkResult
+from tests.experiments.benchmarking import made_up
+
+
+class FixedPeaks:
+    """The peaks of a machine, without a measurement of large arrays."""
+
+    def measure(self, seconds=0.0):
+        return Peaks(1e11, 1e10, 1e-5)
+
+
+@pytest.fixture
+def fixed_peaks(monkeypatch):
+    monkeypatch.setattr(runner.machine, "PeakMeter", FixedPeaks)
+
+
+@pytest.fixture
+def benchmark(request):
+    def run(*flags):
+        return subprocess.run(
+            [sys.executable, "-m", "experiments.benchmark", *flags],
+            cwd=request.config.rootpath,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+def options(**fields):
+    found = cells(["12x20"], [1], [2, 8], ["forward"])
+    return runner.Options(**{"cells": found, "seconds": 1e-3, "command": "tiny"} | fields)
+
+
+def test_the_command_leaves_tables_pictures_and_a_summary(benchmark, tmp_path):
+    flags = (f"--out={tmp_path}", "--shapes=12x20", "--ranks=2", "--batches=4", "--seconds=0.01")
+    outcome = benchmark(*flags, "--passes=training", "--peers_python=/nowhere/python")
+    assert outcome.returncode == 0, outcome.stderr
+    content = json.loads((tmp_path / "results.json").read_text())
+    (cell,) = content["cells"].values()
+    assert set(NAMES) < set(cell["entries"])
+    assert all(cell["entries"][name]["timing"]["median"] > 0 for name in NAMES)
+    assert all(cell["entries"][name]["temporary_bytes"] is not None for name in NAMES)
+    assert "missing" in cell["entries"]["lycoris"]["note"]
+    assert "fastkron" not in cell["entries"]  # forward only
+    assert {"start", "end"} <= set(content["sessions"][0])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"results.csv", "summary.md", "speedup_training.png"} <= names
+    assert "planned / best strategy" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--shapes=12",), "error: --shapes holds '12'"),
+        (("--peers=numpy",), "error: --peers holds 'numpy'; take of torch_dense"),
+        (("quick",), "error: unexpected argument 'quick'"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(benchmark, tmp_path, flags, message):
+    outcome = benchmark(f"--out={tmp_path / 'out'}", *flags)
+    assert outcome.returncode in (1, 2)
+    assert outcome.stderr.startswith(message)
+    assert len(outcome.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stopped_run_goes_on_with_the_cells_that_are_left(tmp_path, monkeypatch, fixed_peaks):
+    measured = []
+
+    def measure(cell, *_, stop):
+        if len(measured) == stop:
+            raise KeyboardInterrupt
+        measured.append(cell.key)
+        return made_up.result(cell, dense=1.0, planned=0.5)
+
+    monkeypatch.setattr(runner, "measure_cell", functools.partial(measure, stop=1))
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(options(), tmp_path, lambda _: None)
+    kept = json.loads((tmp_path / "results.json").read_text())["cells"]
+    assert list(kept) == measured == [options().cells[0].key]
+
+    monkeypatch.setattr(runner, "measure_cell", functools.partial(measure, stop=2))
+    results = runner.run(options(), tmp_path, lambda _: None)
+    assert measured == [cell.key for cell in options().cells]
+    assert set(results.cells) == {cell.key for cell in options().cells}
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["cells"][measured[0]] == kept[measured[0]]
+    assert len(content["sessions"]) == 2
+    with pytest.raises(ValueError, match="is from another command"):
+        runner.run(options(command="other"), tmp_path, lambda _: None)
+
+
+def test_a_contender_that_fails_or_needs_too_much_memory_is_shown_as_such(
+    tmp_path, monkeypatch, fixed_peaks
+):
+    real = runner.compile_call
+
+    def fails_first(function, arguments, seen=[]):  # noqa: B006
+        seen.append(1)
+        if len(seen) == 1:
+            raise RuntimeError("out of luck\nmore")
+        return real(function, arguments)
+
+    monkeypatch.setattr(runner, "compile_call", fails_first)
+    monkeypatch.setattr(runner, "_exceeds_memory", lambda call: call.arguments[1] is None)
+    (result,) = runner.run(
+        options(cells=options().cells[:1]), tmp_path, lambda _: None
+    ).cells.values()
+    assert result.entries["dense"].note == "RuntimeError: out of luck"
+    assert result.entries["dense"].timing is None
+    assert result.seconds("planned") > 0
+
+
+def test_memory_is_checked_before_a_call(monkeypatch):
+    monkeypatch.setattr(runner.machine, "free_memory", lambda: 100.0)
+
+    def call(temporary):
+        return runner.CompiledCall(None, (), 0.0, temporary)
+
+    assert runner._exceeds_memory(call(90))
+    assert not runner._exceeds_memory(call(60))
+    assert not runner._exceeds_memory(call(None))
+
+
+def test_networks_are_measured_once(tmp_path, monkeypatch, fixed_peaks):
+    seen = []
+
+    def measure(name, seconds):
+        seen.append(name)
+        return NetworkResult(name, "1:2x2*2x2", 8, {"dense": runner.Entry(), "kfc": runner.Entry()})
+
+    monkeypatch.setattr(runner, "measure_network", measure)
+    for _ in range(2):
+        found = runner.run(options(cells=[], networks=("LeNet",)), tmp_path, lambda _: None)
+    assert seen == ["LeNet"]
+    assert set(found.networks) == {"LeNet"}
+
+
+def test_one_program_is_compiled_and_timed_once(monkeypatch):
+    compiled, real = [], runner.compile_call
+
+    def count(function, arguments):
+        compiled.append(function)
+        return real(function, arguments)
+
+    monkeypatch.setattr(runner, "compile_call", count)
+    entries = runner.measure_cell(options().cells[0], 1e-3, (), FixedPeaks()).entries
+    ours = [entries[name] for name in NAMES if entries[name].note]
+    plans = {entry.note for entry in ours}
+    assert len(compiled) == len(plans) + 3  # dense, einsum and low rank have no plan
+    assert len({entry.timing for entry in ours}) == len(plans) < len(ours)
