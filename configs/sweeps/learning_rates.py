@@ -40,7 +40,7 @@ _LAYERS = {
     ],
 }
 _RATES = {"mnist": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3), "svhn": (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)}
-_GAINS = {"mnist": (0.25, 1.0), "svhn": (0.25, 0.5, 1.0)}
+_GAINS = {"mnist": (0.25, 1.0), "svhn": (0.125, 0.25, 0.5, 1.0)}
 _TRAINING = {
     "mnist": {"data.num_validation": 40_000, "train.num_epochs": 3},
     "svhn": {"data.name": "svhn_grey", "data.num_validation": 4_000, "train.num_epochs": 6},
