@@ -11,6 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments.accounting import LayerCost, layer_costs
+from experiments.compression_start import check_source
 from experiments.data import DataSet
 from experiments.distillation import check_teacher
 from experiments.models import make_model
@@ -50,7 +51,7 @@ _RULES: dict[str, _Rule] = {
         "a tuple of 3 positive integers (height, width, channels)",
     ),
     "train.batch_size": _at_least(1),
-    "train.num_epochs": _at_least(1),
+    "train.num_epochs": _at_least(0),
     "train.label_smoothing": _number(0, 1),
     "train.eval_batch_size": _at_least(1),
     "train.log_every": _at_least(1),
@@ -65,6 +66,8 @@ _RULES: dict[str, _Rule] = {
     "optimizer.b2": _number(0, 1),
     "optimizer.scale_factors": _YES_OR_NO,
     "optimizer.factor_gain": _number(0, above=True),
+    "compression.source": _ANY_TEXT,
+    "compression.weighted": _YES_OR_NO,
     "distillation.teacher": _ANY_TEXT,
     "distillation.weight": (float, lambda weight: 0 < weight <= 1, "a number above 0, at most 1"),
     "distillation.temperature": _number(0, above=True),
@@ -74,7 +77,7 @@ _RULES: dict[str, _Rule] = {
 def check_config(
     config: ConfigDict, workdir: str | os.PathLike[str] | None = None
 ) -> list[LayerCost]:
-    """Checks every field, every layer against the input that it will see, and the teacher.
+    """Checks every field, every layer against the input that it will see, teacher and source.
 
     Args:
       config: the whole config.
@@ -109,12 +112,18 @@ def check_config(
                 f"config.train.{name} is {config.train[name]}, which the {jax.device_count()} "
                 "devices cannot share equally; take a multiple of their number."
             )
-    if config.optimizer.warmup_epochs >= config.train.num_epochs:
+    if not (config.train.num_epochs or config.compression.source):
+        raise ValueError(
+            "config.train.num_epochs is 0, which is for decomposing config.compression.source and "
+            "no more; set it to at least 1."
+        )
+    if config.train.num_epochs and config.optimizer.warmup_epochs >= config.train.num_epochs:
         raise ValueError(
             f"config.optimizer.warmup_epochs is {config.optimizer.warmup_epochs:g}; it must be "
             f"below config.train.num_epochs, which is {config.train.num_epochs}."
         )
     check_teacher(config, workdir)
+    check_source(config, workdir)
     try:
         return layer_costs(make_model(config.model), config.model.image_shape)
     except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,16 +14,26 @@ from ml_collections import ConfigDict
 
 from experiments import data, provenance, steps
 from experiments.accounting import LayerCost, cost_table, model_line, totals
-from experiments.checkpoints import Checkpoints
+from experiments.checkpoints import Checkpoints, has_checkpoint
+from experiments.compression_start import (
+    Start,
+    decompose,
+    load_source,
+    source_errors,
+    source_statistics,
+    structures_of,
+)
 from experiments.config_checks import check_config, check_data
 from experiments.data.pipeline import TrainBatches, eval_batches, split_validation
 from experiments.devices import shardings
 from experiments.distillation import Teacher, load_teacher
+from experiments.finished_runs import FinishedRun
 from experiments.interruption import Interrupted, deferred_signals
 from experiments.models import make_model
 from experiments.optimizers import learning_rate_schedule, make_optimizer
 from experiments.progress import Progress, Stopwatch
 from experiments.run_folder import RunFolder
+from kfc_jax import InputStatistics
 
 
 class Images(NamedTuple):
@@ -48,12 +59,14 @@ class Run:
       folder: where its files go.
       costs: what the model's layers cost.
       teacher: the model that this one learns from, if any; None for a finished run.
+      source: the run that this one compresses, if any; likewise.
     """
 
     config: ConfigDict
     folder: RunFolder
     costs: list[LayerCost]
     teacher: Teacher | None = None
+    source: FinishedRun | None = None
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike[str]) -> dict[str, Any]:
@@ -64,19 +77,25 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike[str]) -> d
       FloatingPointError, Interrupted: as `train`.
     """
     run = prepare(config, workdir)
-    return run.folder.result() or train(run, load_images(config))
+    if result := run.folder.result():
+        return result
+    images = load_images(config)
+    return train(run, images, make_start(run, images))
 
 
 def prepare(config: ConfigDict, workdir: str | os.PathLike[str]) -> Run:
     """Checks the config and the folder, which it makes if need be.
 
     Raises:
-      ValueError: if the config or its teacher is wrong, or `workdir` holds a run with another one.
+      ValueError: if the config, its teacher or its source is wrong, or `workdir` holds a run with
+        another one.
       OSError: if the folder cannot be written.
     """
     costs = check_config(config, workdir)
     folder = RunFolder(workdir, config)
-    return Run(config, folder, costs, None if folder.result() else load_teacher(config))
+    if folder.result():
+        return Run(config, folder, costs)
+    return Run(config, folder, costs, load_teacher(config), load_source(config))
 
 
 def load_images(config: ConfigDict) -> Images:
@@ -97,15 +116,44 @@ def load_images(config: ConfigDict) -> Images:
     return Images(train, validation, images.test)
 
 
-def train(run: Run, images: Images) -> dict[str, Any]:
+def make_start(
+    run: Run, images: Images, statistics: Mapping[str, InputStatistics] | None = None
+) -> Start | None:
+    """Decomposes the run's source, if it has one and no checkpoint yet.
+
+    Args:
+      run: the run.
+      images: its images, of which the training images weigh the errors.
+      statistics: what the source's layers see, where known already.
+    """
+    if run.source is None or has_checkpoint(run.folder.checkpoints):
+        return None
+    if not run.config.compression.weighted:
+        statistics = None
+    elif statistics is None:
+        batch_size = run.config.train.eval_batch_size
+        statistics = source_statistics(run.source, images.train, batch_size)
+    return decompose(run.source, run.costs, statistics)
+
+
+def train(run: Run, images: Images, start: Start | None = None) -> dict[str, Any]:
     """Trains from the newest checkpoint, or from the start, to the end; returns the result.
+
+    Args:
+      run: the run.
+      images: its images.
+      start: what `make_start` returned; None for a run without a source.
 
     Raises:
       FloatingPointError: if the loss is not finite; the last good checkpoint stays.
       Interrupted: if a signal stopped the run, after its state was saved.
     """
-    with Checkpoints(run.folder.checkpoints) as checkpoints, deferred_signals() as pending:
-        trainer = _Trainer(run, images, checkpoints)
+    structures = structures_of(run.costs)
+    with (
+        Checkpoints(run.folder.checkpoints, structures=structures) as checkpoints,
+        deferred_signals() as pending,
+    ):
+        trainer = _Trainer(run, images, checkpoints, start)
         try:
             while trainer.step < trainer.num_steps:
                 trainer.train_step()
@@ -120,7 +168,7 @@ def train(run: Run, images: Images) -> dict[str, Any]:
 class _Trainer:
     """What changes while a run is trained, and the operations on it."""
 
-    def __init__(self, run: Run, images: Images, checkpoints: Checkpoints):
+    def __init__(self, run: Run, images: Images, checkpoints: Checkpoints, start: Start | None):
         """Makes the state, or restores the newest one, and compiles the steps."""
         config = run.config
         self._run, self._images, self._checkpoints = run, images, checkpoints
@@ -139,8 +187,13 @@ class _Trainer:
         self._state = steps.create_state(model, optimizer, config)
         self._window: list[Any] = []  # METRICS of the steps since the last line of metrics
         self._watch = Stopwatch()
+        self._compression: dict[str, Any] = {}  # how a run that compresses another one started
         if checkpoints.latest_step() is not None:
             self._restore()
+        elif start:
+            self._state = self._state.replace(params=start.params, batch_stats=start.batch_stats)
+        elif run.source:
+            raise ValueError("The run has a source: train it from what make_start returns.")
         self._mark = self.step, dict(self._watch.seconds)
         run.folder.start(self.step)
         _, self._split = shardings()
@@ -149,6 +202,16 @@ class _Trainer:
                 model, optimizer, config, self._state, run.teacher
             )
             self._eval_step = steps.compile_eval_step(model, config, self._state)
+        if start:
+            before = self._evaluate_all()
+            self._compression = {
+                "before_training": before,
+                "layers": start.layers,
+                "seconds": round(start.seconds, 3),
+            }
+            self._progress.say("\n".join(["decomposed, before training:", *_error_lines(before)]))
+            if not self.num_steps:
+                self.save()
 
     def train_step(self) -> None:
         """Does one step, and all that is due after it."""
@@ -178,23 +241,21 @@ class _Trainer:
                 "batches": self._batches.get_state(),
                 "window": [metrics.tolist() for metrics in self._window],
                 "seconds": self._watch.seconds,
+                "compression": self._compression,
             }
             self._checkpoints.save(self.step, self._state, position)
 
     def finish(self) -> dict[str, Any]:
         """Evaluates the final state and writes `result.json`."""
         run, seconds = self._run, self._watch.seconds
-        validation = self._evaluate(self._images.validation)
-        test = self._evaluate(self._images.test) if run.config.train.test_at_end else None
         result = {
-            "test": test,
-            "validation": validation,
+            **self._evaluate_all(),
             "whole_model": totals(run.costs),
             "layers": [cost.as_dict() for cost in run.costs],
             "steps": self.num_steps,
             "epochs": run.config.train.num_epochs,
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "steps_per_second": self.num_steps / seconds["train"],
+            "steps_per_second": self.num_steps / max(seconds["train"], 1e-9),
             "data_wait_fraction": self._watch.data_wait_fraction(),
             "seed": run.config.seed,
             "device": provenance.device(),
@@ -203,6 +264,10 @@ class _Trainer:
         }
         if run.teacher:
             result["teacher"] = {"run": run.config.distillation.teacher, **run.teacher.errors}
+        if run.source:
+            source = {"run": run.config.compression.source, **source_errors(run.source)}
+            weighted = run.config.compression.weighted
+            result["compression"] = {"source": source, "weighted": weighted, **self._compression}
         run.folder.write_result(result)
         self._progress.say(f"\n{cost_table(run.costs)}\n{summary(result)}")
         return result
@@ -218,6 +283,7 @@ class _Trainer:
         self._batches.set_state(position["batches"])
         self._window = [np.asarray(metrics, np.float32) for metrics in position["window"]]
         self._watch = Stopwatch(**position["seconds"])
+        self._compression = position.get("compression", {})
         self._progress.say(f"Going on from step {self.step:,} of {self.num_steps:,}.")
 
     def _check_numbers(self) -> None:
@@ -259,6 +325,14 @@ class _Trainer:
         self._run.folder.write_metrics(self.step, metrics)
         self._progress.update(self.step, metrics)
 
+    def _evaluate_all(self) -> dict[str, dict[str, Any] | None]:
+        """Returns what `_evaluate` does of the test and the validation images, as far as wanted."""
+        at_end = self._run.config.train.test_at_end
+        return {
+            "test": self._evaluate(self._images.test) if at_end else None,
+            "validation": self._evaluate(self._images.validation),
+        }
+
     def _evaluate(self, images: data.ImageSet) -> dict[str, Any] | None:
         """Returns mean loss, fraction of errors and number of `images`; None without images."""
         if not len(images):
@@ -280,16 +354,19 @@ class _Trainer:
 
 def summary(result: dict[str, Any]) -> str:
     """Returns the errors and the times of a result as lines of text."""
-    lines = [
+    seconds = result["seconds"]
+    times = (
+        f"training {seconds['train']:.0f} s ({result['steps_per_second']:.1f} steps/s, data wait "
+        f"{result['data_wait_fraction']:.1%}), compilation {seconds['compile']:.0f} s, evaluation "
+        f"{seconds['eval']:.0f} s"
+    )
+    return "\n".join([*_error_lines(result), times])
+
+
+def _error_lines(result: dict[str, Any]) -> list[str]:
+    return [
         f"{split} error {result[split]['error']:.2%}  (loss {result[split]['loss']:.4f}, "
         f"{result[split]['examples']:,} examples)"
         for split in ("validation", "test")
         if result[split]
     ]
-    seconds = result["seconds"]
-    lines.append(
-        f"training {seconds['train']:.0f} s ({result['steps_per_second']:.1f} steps/s, data wait "
-        f"{result['data_wait_fraction']:.1%}), compilation {seconds['compile']:.0f} s, evaluation "
-        f"{seconds['eval']:.0f} s"
-    )
-    return "\n".join(lines)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -126,12 +127,17 @@ class Trial:
     def settings(self) -> dict[str, Any]:
         """The fields of the config that may change the numbers, other than the seed."""
         neutral = ("seed", *_NEUTRAL_FIELDS)
-        unused = () if self.config.get("distillation.teacher") else ("distillation.",)
-        return {
+        parts = (("distillation.", "teacher"), ("compression.", "source"))
+        unused = tuple(part for part, run in parts if not self.config.get(part + run))
+        settings = {
             name: value
             for name, value in self.config.items()
             if name not in neutral and not name.startswith(unused)
         }
+        # Runs that differ in the seed alone may each have a teacher or a source of that seed.
+        for name in {part + run for part, run in parts} & settings.keys():
+            settings[name] = re.sub(r"seed=\d+", "seed=*", settings[name])
+        return settings
 
 
 def read_sweeps(paths: Sequence[str | os.PathLike[str]]) -> list[Trial]:

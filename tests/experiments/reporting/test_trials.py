@@ -137,3 +137,22 @@ def test_no_folder_and_no_trial_are_errors_with_a_remedy(tmp_path):
         read_sweeps([tmp_path])
     with pytest.raises(ValueError, match=r"nothing to report; name the --workdir"):
         read_sweeps([])
+
+
+def test_a_source_of_each_seed_is_one_setting_and_no_source_is_none(tmp_path):
+    def settings(name, seed, source):
+        run = folders.write_run(tmp_path / name, folders.low_rank(3), seed, {"test": 0.1})
+        config = json.loads((run / "config.json").read_text())
+        config["compression"] = {"source": source, "weighted": seed != 1}
+        (run / "config.json").write_text(json.dumps(config))
+        return one_trial(run).settings
+
+    first, second = (
+        settings("a", 0, "runs/kind=dense,seed=0"),
+        settings("b", 2, "runs/kind=dense,seed=2"),
+    )
+    assert first == second
+    assert first["compression.weighted"] is True
+    assert settings("c", 1, "runs/kind=dense,seed=1") != first
+    assert settings("d", 0, "") == settings("e", 1, "")
+    assert not any(name.startswith("compression") for name in settings("f", 0, ""))

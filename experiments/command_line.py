@@ -1,0 +1,80 @@
+"""What the commands that train have in common: flags, mistakes told in a line, exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from absl import app, flags, logging
+
+from experiments import training
+from experiments.compression_start import Start
+from experiments.interruption import Interrupted
+
+
+def run_app(main: Callable[[list[str]], None]) -> None:
+    """Parses the command line and calls `main` with what is no flag."""
+    try:
+        app.run(main, flags_parser=_parse_flags)
+    except KeyboardInterrupt:
+        fail("interrupted; what was saved stays, and the same command goes on from there.", 130)
+
+
+@contextlib.contextmanager
+def mistakes_in_a_line() -> Iterator[None]:
+    """Ends the program with one line and an exit code for what a user can cause."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError) as error:
+        fail(str(error))
+
+
+def show_result(run: training.Run) -> bool:
+    """Prints the result of a run that is finished already; returns whether it is."""
+    if result := run.folder.result():
+        print(f"The run in {run.folder.path} is finished already; its result:")
+        print(training.summary(result))
+    return bool(result)
+
+
+def train(run: training.Run, images: training.Images, start: Start | None) -> None:
+    """Trains to the end; a stop or a number that is not finite is told in a line."""
+    try:
+        training.train(run, images, start)
+        print(f"Result: {run.folder.path / 'result.json'}")
+    except FloatingPointError as error:
+        fail(str(error))
+    except Interrupted as interrupted:
+        fail(str(interrupted), 128 + interrupted.signum)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Ends the program with a line on the error output."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def refuse_arguments(argv: list[str]) -> None:
+    """Ends the program if there is an argument that is no flag."""
+    if len(argv) > 1:
+        fail(f"unexpected argument {argv[1]!r}; flags are written --name=value.")
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line, with one line for an error in the config's fields, too."""
+    try:
+        arguments = app.parse_flags_with_usage(argv)
+        if flags.FLAGS["verbosity"].using_default_value:
+            flags.FLAGS.verbosity = logging.WARNING  # Orbax informs a lot; --verbosity=0 shows it
+        return arguments
+    except (AttributeError, KeyError) as error:
+        # ml_collections names the field in quotes, and perhaps one that was meant.
+        name, *meant = re.findall(r"^\W*(\w+)|mean \W*(\w+)", str(error))
+        name, hint = name[0], f"; perhaps {meant[0][1]!r} was meant" if meant else ""
+        guilty = [arg for arg in argv if name in arg.partition("=")[0].split(".")]
+        fail(f"{' '.join(guilty)}: the config has no field {name!r}{hint}.")
+    except OSError as error:
+        fail(str(error))

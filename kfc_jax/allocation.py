@@ -1,0 +1,117 @@
+"""Sharing a budget between layers: one option for each, of the least total error or cost.
+
+An option has a cost, an integer, and a squared error; both add up over the layers. A *front* is
+the options of one layer of which no other has both less: sorted by rising cost, the error falls.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+_MOST_PAIRS = 2**24  # options of two layers that are combined at once
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Front:
+    """The options of a layer, or of several layers together, that are worth taking.
+
+    Attributes:
+      costs: rising.
+      squares: squared errors, falling.
+      choices: for every option, the chosen index of each layer's list of options.
+    """
+
+    costs: Int[np.ndarray, " options"]
+    squares: Float[np.ndarray, " options"]
+    choices: Int[np.ndarray, "options layers"]
+
+    @classmethod
+    def of(cls, costs: Sequence[int], squares: Sequence[float]) -> Front:
+        """Returns the front of a layer's list of options."""
+        index = np.arange(len(costs))[:, None]
+        return _pareto(np.asarray(costs, np.int64), np.asarray(squares, np.float64), index)
+
+
+def least_error(fronts: Sequence[Front], limit: int) -> list[int]:
+    """Returns for every layer the option it takes, for the least total error within ``limit``.
+
+    The optimum, unless three or more layers have more than millions of combinations: their fronts
+    are then thinned out evenly. ``limit`` is never passed.
+
+    Raises:
+      ValueError: if no choice is within the limit.
+    """
+    if sum(int(front.costs[0]) for front in fronts) > limit:
+        raise ValueError(f"No choice has a cost within {limit}.")
+    first, last = _two_halves(fronts, limit)
+    other = np.searchsorted(last.costs, limit - first.costs, side="right") - 1
+    squares = np.where(other >= 0, first.squares + last.squares[other], math.inf)
+    best = int(np.argmin(squares))  # the cheapest of equals
+    return [*first.choices[best].tolist(), *last.choices[other[best]].tolist()]
+
+
+def least_cost(fronts: Sequence[Front], bound: float) -> list[int]:
+    """Returns for every layer the option it takes, for the least cost at an error within ``bound``.
+
+    As exact as `least_error`. ``bound`` is of the root of the sum of squared errors.
+
+    Raises:
+      ValueError: if no choice has so small an error.
+    """
+    least = math.sqrt(sum(float(front.squares[-1]) for front in fronts))
+    if least > bound:
+        raise ValueError(
+            f"No choice has an error within {bound:g}; the least is {least:.4g}: raise the bound, "
+            "or fix fewer structures by hand."
+        )
+    first, last = _two_halves(fronts, None)
+    other = np.searchsorted(-last.squares, first.squares - bound**2, side="left")
+    within = other < len(last.costs)
+    other = np.minimum(other, len(last.costs) - 1)
+    costs = np.where(within, first.costs + last.costs[other], np.iinfo(np.int64).max)
+    best = int(np.argmin(costs))
+    return [*first.choices[best].tolist(), *last.choices[other[best]].tolist()]
+
+
+def _two_halves(fronts: Sequence[Front], limit: int | None) -> tuple[Front, Front]:
+    """Combines all layers but the last, which the caller combines exactly."""
+    nothing = Front(np.zeros(1, np.int64), np.zeros(1), np.zeros((1, 0), np.int64))
+    *heads, last = fronts or [nothing]
+    first, rest = nothing, sum(int(front.costs[0]) for front in fronts)
+    for front in heads:
+        rest -= int(front.costs[0])
+        first = _combined(first, front, None if limit is None else limit - rest)
+    return first, last
+
+
+def _combined(a: Front, b: Front, limit: int | None) -> Front:
+    most = max(2, _MOST_PAIRS // len(b.costs))
+    a = _thinned(a, most)
+    i, j = np.divmod(np.arange(len(a.costs) * len(b.costs)), len(b.costs))
+    costs = a.costs[i] + b.costs[j]
+    if limit is not None:
+        within = costs <= limit
+        i, j, costs = i[within], j[within], costs[within]
+    squares = a.squares[i] + b.squares[j]
+    return _pareto(costs, squares, np.hstack([a.choices[i], b.choices[j]]))
+
+
+def _pareto(
+    costs: Int[np.ndarray, " n"], squares: Float[np.ndarray, " n"], choices: Int[np.ndarray, "n k"]
+) -> Front:
+    order = np.lexsort((squares, costs))
+    best = np.minimum.accumulate(squares[order])
+    keep = order[np.append(True, best[1:] < best[:-1])]
+    return Front(costs[keep], squares[keep], choices[keep])
+
+
+def _thinned(front: Front, most: int) -> Front:
+    if len(front.costs) <= most:
+        return front
+    keep = np.linspace(0, len(front.costs) - 1, most).round().astype(int)
+    return Front(front.costs[keep], front.squares[keep], front.choices[keep])

@@ -1,0 +1,204 @@
+import json
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import training
+from experiments.checkpoints import read_structures
+from experiments.compression_start import load_source, source_statistics
+from experiments.config_checks import check_config
+from experiments.data.pipeline import TrainBatches
+from experiments.finished_runs import load_run
+from experiments.interruption import Interrupted
+from experiments.models import make_model
+from kfc_jax import KroneckerSum, to_dense
+from tests.experiments import tiny
+from tests.kfc_jax.reference import dense_kernel
+
+pytestmark = pytest.mark.usefixtures("compile_once")
+
+TIMES = {"seconds", "steps_per_second", "data_wait_fraction", "git_revision"}
+STRUCTURE = "2:4x5*4x6"
+
+
+def config_of(**fields):
+    config = tiny.get_config()
+    config.update_from_flattened_dict({n.replace("__", "."): v for n, v in fields.items()})
+    return config
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory, compile_once):
+    """The folder of a finished dense run; not to be changed by a test."""
+    workdir = tmp_path_factory.mktemp("sources") / "dense"
+    with pytest.MonkeyPatch.context() as patch:
+        tiny.install(patch)
+        training.train_and_evaluate(config_of(model__fc1__kind="dense"), workdir)
+    return workdir
+
+
+@pytest.fixture(autouse=True)
+def tiny_installed(monkeypatch):
+    tiny.install(monkeypatch)
+
+
+def compressed(source, **fields):
+    fields = {"train__num_epochs": 2, "optimizer__warmup_epochs": 0.5, **fields}
+    return config_of(compression__source=str(source), **fields)
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def start_of(config, workdir):
+    run = training.prepare(config, workdir)
+    return training.make_start(run, training.load_images(config))
+
+
+def test_a_run_starts_from_the_decomposed_source_and_leaves_it_alone(source, tmp_path):
+    before = contents(source)
+    result = training.train_and_evaluate(compressed(source), tmp_path)
+    assert contents(source) == before
+
+    found = result["compression"]
+    dense = json.loads((source / "result.json").read_text())
+    assert found["source"] == {
+        "run": str(source),
+        "validation": dense["validation"],
+        "test": dense["test"],
+    }
+    assert found["weighted"] is True
+    assert found["layers"].keys() == {"fc1"}
+    assert found["layers"]["fc1"]["structure"] == STRUCTURE
+    for split in ("validation", "test"):
+        assert found["before_training"][split]["examples"] == result[split]["examples"]
+    # It starts from what the source knows: better than a guess, and than the same from scratch.
+    assert found["before_training"]["test"]["loss"] < np.log(4)
+    assert result["test"]["loss"] < found["before_training"]["test"]["loss"]
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+
+
+def test_the_start_has_the_least_output_error_on_the_training_images(source, tmp_path):
+    config = compressed(source)
+    start = start_of(config, tmp_path / "weighted")
+    plain = start_of(compressed(source, compression__weighted=False), tmp_path / "plain")
+    run, images = load_run(source), training.load_images(config).train
+    pooled = images.images.reshape(len(images), 4, 4, 4, 4).mean((2, 4)).reshape(len(images), 16)
+    x = pooled / 255
+    kernel, bias = (np.asarray(run.params["fc1"][name], np.float64) for name in ("kernel", "bias"))
+    structure = KroneckerSum.parse(STRUCTURE)
+
+    def error(params):
+        factors = [[params["fc1"][f"kernel_0_{k}"] for k in range(2)]]
+        approximate = x @ dense_kernel(structure, factors) + np.asarray(params["fc1"]["bias"])
+        exact = x @ kernel + bias
+        return np.linalg.norm(approximate - exact) / np.linalg.norm(exact - exact.mean(0))
+
+    assert error(start.params) < error(plain.params)
+    reported = start.layers["fc1"]["output_error"]
+    assert error(start.params) == pytest.approx(reported, rel=1e-3)
+    assert plain.layers["fc1"]["output_error"] is None
+    for name in ("kernel", "bias"):
+        np.testing.assert_array_equal(start.params["fc2"][name], run.params["fc2"][name])
+    statistics = source_statistics(run, images, batch_size=7)
+    np.testing.assert_allclose(statistics["fc1"].second_moment, x.T @ x / len(x), rtol=1e-4)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_numbers(source, tmp_path, monkeypatch):
+    config = compressed(source)
+    uninterrupted = training.train_and_evaluate(config, tmp_path / "one")
+    original = TrainBatches.__next__
+
+    def interrupt(self):
+        if self.get_state()["step"] == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainBatches, "__next__", interrupt)
+        with pytest.raises(Interrupted):
+            training.train_and_evaluate(config, tmp_path / "two")
+    run = training.prepare(config, tmp_path / "two")
+    assert training.make_start(run, training.load_images(config)) is None
+    again = training.train_and_evaluate(config, tmp_path / "two")
+    for result in (uninterrupted, again):
+        result["compression"].pop("seconds")
+    same = {k: v for k, v in uninterrupted.items() if k not in TIMES}
+    assert {k: v for k, v in again.items() if k not in TIMES} == same
+
+
+def test_the_structures_travel_with_the_checkpoint(source, tmp_path):
+    config = compressed(source, model__fc2__kind="low_rank", model__fc2__rank=2)
+    config.update_from_flattened_dict({"train.num_epochs": 0})
+    result = training.train_and_evaluate(config, tmp_path)
+    structures = read_structures(tmp_path / "checkpoints")
+    assert structures == {"fc1": STRUCTURE, "fc2": "rank 2"}
+    # Without a step of training the result is that of the start.
+    assert result["steps"] == 0
+    assert result["test"] == result["compression"]["before_training"]["test"]
+    # With them, the arrays are a dense model again, of the same errors.
+    run = load_run(tmp_path)
+    config.model.fc1.kind = config.model.fc2.kind = "dense"
+    images = tiny.load().test
+    dense = {"params": to_dense(run.params, structures)}
+    logits = make_model(config.model).apply(dense, images.images.astype(np.float32) / 255)
+    assert np.mean(np.asarray(logits).argmax(-1) != images.labels) == result["test"]["error"]
+
+
+def test_a_compressed_run_is_a_source_too(source, tmp_path):
+    small = tmp_path / "small"
+    training.train_and_evaluate(compressed(source, train__num_epochs=0), small)
+    kept = start_of(compressed(small), tmp_path / "kept")
+    jax.tree.map(np.testing.assert_array_equal, kept.params, load_run(small).params)
+    smaller = start_of(compressed(small, model__fc1__structure="1:4x5*4x6"), tmp_path / "smaller")
+    assert smaller.params["fc1"]["kernel_0_0"].shape == (1, 4, 5)
+    back = start_of(compressed(small, model__fc1__kind="dense"), tmp_path / "back")
+    factors = [[kept.params["fc1"][f"kernel_0_{k}"] for k in range(2)]]
+    expected = dense_kernel(KroneckerSum.parse(STRUCTURE), factors)
+    np.testing.assert_allclose(back.params["fc1"]["kernel"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"compression.source": "no/where"}, r"source is 'no/where', but .* is no folder"),
+        ({"model.num_classes": 5}, r"another model: its model.num_classes is 4, .* is 5"),
+        ({"seed": 1}, r"config.seed is 1, but 0 in .* Set config.seed=0, or .*num_validation=0"),
+        ({"data.num_validation": 16}, r"config.data.num_validation is 16, but 24"),
+        ({"compression.weighted": 1}, r"config.compression.weighted is 1; it must be True or"),
+    ],
+)
+def test_bad_sources_are_named_before_work_starts(source, tmp_path, fields, message):
+    config = compressed(source)
+    with config.ignore_type():
+        config.update_from_flattened_dict(fields)
+    with pytest.raises(ValueError, match=message):
+        training.prepare(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_written_into_its_source(source):
+    with pytest.raises(ValueError, match="would be written into that folder"):
+        check_config(compressed(source), source / "small")
+
+
+def test_without_validation_images_any_seed_may_start_from_a_source(source):
+    check_config(compressed(source, seed=1, data__num_validation=0))
+
+
+def test_no_training_at_all_needs_a_source():
+    with pytest.raises(ValueError, match="num_epochs is 0, which is for decomposing"):
+        check_config(config_of(train__num_epochs=0))
+
+
+def test_numbers_that_are_not_finite_are_found(source, tmp_path, monkeypatch):
+    damaged = shutil.copytree(source, tmp_path / "damaged")
+    run = load_run(damaged)
+    run.params["fc1"]["kernel"] = run.params["fc1"]["kernel"].at[2, 3].set(np.nan)
+    monkeypatch.setattr("experiments.compression_start.load_run", lambda _: run)
+    with pytest.raises(ValueError, match=r"whose fc1/kernel has numbers that are NaN"):
+        load_source(compressed(damaged))
