@@ -3,8 +3,8 @@
 Multiplying by factors is a sequence of matrix products and copies. Its time is modelled as a sum
 over what is done, each kind of work with its own constant::
 
-    seconds = calls * per_call + flops * per_flop + touched * per_touched_byte
-              + moved * per_moved_byte + spilled * per_spilled_byte + rounds * per_round
+    seconds = calls * per_call + flops * per_flop + small * per_small_flop + rounds * per_round
+              + touched * per_touched_byte + moved * per_moved_byte + spilled * per_spilled_byte
 
 The constants that ship for the CPU were fitted to measurements on two cores of an x86 server; those
 for other platforms are data-sheet figures, not measured. A file of constants for the machine at
@@ -31,6 +31,7 @@ class Work:
     Attributes:
       calls: matrix products and copies that are called, outside of loops over samples.
       flops: floating-point operations of the products.
+      small: those among them of products of a single sample, which use the machine less well.
       touched: bytes of the products' operands and results.
       moved: bytes written by transpositions and copies.
       spilled: bytes of intermediates that do not fit into the cache, written or read.
@@ -40,6 +41,7 @@ class Work:
 
     calls: float = 0.0
     flops: float = 0.0
+    small: float = 0.0
     touched: float = 0.0
     moved: float = 0.0
     spilled: float = 0.0
@@ -57,7 +59,7 @@ class Work:
         return Work(*(getattr(self, name) * count for name in KINDS), peak=self.peak)
 
 
-KINDS = ("calls", "flops", "touched", "moved", "spilled", "rounds")
+KINDS = ("calls", "flops", "small", "touched", "moved", "spilled", "rounds")
 """The attributes of ``Work`` that take time, in the order of its fields."""
 
 
@@ -66,13 +68,15 @@ class Costs:
     """Seconds per unit of each kind of work on one machine.
 
     Attributes:
-      calls, flops, touched, moved, spilled, rounds: seconds per unit of ``Work``'s of that name.
+      calls, flops, small, touched, moved, spilled, rounds: seconds per unit of ``Work``'s of that
+        name; ``small`` comes on top of ``flops``.
       cache: bytes of intermediates that stay in the cache.
       loops: whether loops over samples or chunks of them are considered.
     """
 
     calls: float
     flops: float
+    small: float
     touched: float
     moved: float
     spilled: float
@@ -87,18 +91,19 @@ class Costs:
 
 _SHIPPED = {
     "cpu": Costs(
-        calls=7e-6,
-        flops=4.5e-12,
-        touched=5e-11,
-        moved=1.4e-10,
+        calls=9e-6,
+        flops=3.7e-12,
+        small=3.3e-12,
+        touched=2.7e-11,
+        moved=2.2e-10,
         spilled=5e-11,
         rounds=2e-6,
-        cache=4 * 2**20,
+        cache=8 * 2**20,
         loops=True,
     ),
     # Large products near the peak, limited by memory otherwise; never measured by us.
-    "cuda": Costs(5e-6, 1 / 40e12, 1 / 2e12, 1 / 1e12, 0.0, 0.0, math.inf, loops=False),
-    "tpu": Costs(2e-6, 1 / 60e12, 1 / 1e12, 1 / 5e11, 0.0, 0.0, math.inf, loops=False),
+    "cuda": Costs(5e-6, 1 / 40e12, 0.0, 1 / 2e12, 1 / 1e12, 0.0, 0.0, math.inf, loops=False),
+    "tpu": Costs(2e-6, 1 / 60e12, 0.0, 1 / 1e12, 1 / 5e11, 0.0, 0.0, math.inf, loops=False),
 }
 _OTHER_NAMES = {"gpu": "cuda", "rocm": "cuda"}
 PLATFORMS = ("cpu", "cuda", "rocm", "gpu", "tpu")

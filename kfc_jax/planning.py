@@ -164,6 +164,10 @@ def product(m: float, k: float, n: float, itemsize: int, count: float = 1) -> Wo
     return Work(calls=1, flops=count * 2 * m * k * n, touched=touched)
 
 
+def _small(work: Work) -> Work:
+    return dataclasses.replace(work, small=work.flops)
+
+
 def _candidates(
     index: int, term: KroneckerTerm, batch: int, itemsize: int, costs: Costs, backward: bool
 ) -> Iterator[Program]:
@@ -225,11 +229,11 @@ def _two_factors(
     else:
         dims_a, dims_b, state = (m1, n1 * r, m2), (n1, n2, r * m2), n1 * r * m2
     if strategy == "per_sample":
-        a, b = product(*dims_a, itemsize), product(*dims_b, itemsize)
+        a, b = _small(product(*dims_a, itemsize)), _small(product(*dims_b, itemsize))
     else:  # B multiplies the stacked samples from the right, without a transposition
         b = product(dims_b[0] * chunk, dims_b[1], dims_b[2], itemsize)
         if strategy == "batched":  # A is repeated for every sample
-            a = product(*dims_a, itemsize, chunk)
+            a = _small(product(*dims_a, itemsize, chunk))
             moved = chunk * r * n1 * m1
         else:  # A multiplies samples that lie side by side: its operand and result are transposed
             a = product(dims_a[0], dims_a[1], dims_a[2] * chunk, itemsize)

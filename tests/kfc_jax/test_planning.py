@@ -16,7 +16,7 @@ from kfc_jax.programs import multiply
 from tests.kfc_jax.reference import message_of, random_factors, structures
 
 CPU, GPU = costs_of("cpu"), costs_of("gpu")
-ONLY_FLOPS = Costs(0, 1e-9, 0, 0, 0, 0, math.inf, loops=True)
+ONLY_FLOPS = Costs(0, 1e-9, 0, 0, 0, 0, 0, math.inf, loops=True)
 
 
 @given(structures(), st.integers(0, 5000), st.booleans(), st.sampled_from(["auto", *STRATEGIES]))

@@ -12,6 +12,7 @@ from kfc_jax.planning import candidate_programs
 TRUE = Costs(
     calls=7e-6,
     flops=5e-12,
+    small=2e-12,
     touched=2e-11,
     moved=3e-10,
     spilled=2e-10,
@@ -27,7 +28,7 @@ def synthetic(true, noise=0.0):
     for group in range(20):
         for _ in range(8):
             scale = 10 ** rng.uniform(0, 3, len(KINDS))
-            base = Work(10, 1e8, 1e6, 1e5, 0, 10)
+            base = Work(10, 1e8, 1e7, 1e6, 1e5, 0, 10)
             amounts = {k: getattr(base, k) * s for k, s in zip(KINDS, scale, strict=True)}
             intermediate = 2 ** rng.uniform(18, 26)
 
