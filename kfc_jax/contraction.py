@@ -102,6 +102,8 @@ def kronecker_matmul(
     arrays = tuple(tuple(jnp.asarray(factor, dtype) for factor in term) for term in factors)
     leading = x.shape[:-1]
     flat = x.astype(dtype).reshape(math.prod(leading), structure.inputs)
+    if dot_general is None and any(map(_is_sharded_by_type, jax.tree.leaves((flat, arrays)))):
+        dot_general = lax.dot_general  # loops and new layouts are not for axes that are sharded
     if dot_general is not None:
         dot = functools.partial(dot_general, precision=precision)
         y = _factor_by_factor(structure, dot, flat, arrays)
@@ -227,6 +229,11 @@ def _varying_alike(x: Array, factors: Any) -> tuple[Array, Any]:
         return lax.pcast(leaf, missing, to="varying") if missing else leaf
 
     return jax.tree.map(vary, (x, factors)) if axes else (x, factors)
+
+
+def _is_sharded_by_type(array: Array) -> bool:
+    """Whether the array's type says that it lies split over a mesh with explicit axes."""
+    return any(axis is not None for axis in jax.typeof(array).sharding.spec)
 
 
 def _factor_by_factor(

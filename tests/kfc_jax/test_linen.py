@@ -535,6 +535,9 @@ def test_sharded_on_a_mesh():
     variables = nn.unbox(jax.jit(model.init, out_shardings=shardings)(key(0), x))
     assert all(leaf.sharding.mesh == mesh for leaf in jax.tree.leaves(variables))
     assert jax.jit(model.apply)(variables, x).shape == (5, 12)
+    x = jax.device_put(inputs(64, 12), jax.NamedSharding(mesh, jax.P("rows")))
+    gradient = jax.jit(jax.grad(lambda v, x: jnp.sum(model.apply(v, x) ** 2)))(variables, x)
+    assert jax.tree.map(jnp.shape, gradient) == jax.tree.map(jnp.shape, variables)
 
 
 # Compilation
