@@ -91,13 +91,13 @@ class Costs:
 
 _SHIPPED = {
     "cpu": Costs(
-        calls=9e-6,
+        calls=8e-6,
         flops=3.7e-12,
-        small=3.3e-12,
-        touched=2.7e-11,
+        small=3.6e-12,
+        touched=2.5e-11,
         moved=2.2e-10,
-        spilled=5e-11,
-        rounds=2e-6,
+        spilled=1.6e-10,
+        rounds=1.8e-6,
         cache=8 * 2**20,
         loops=True,
     ),

@@ -116,7 +116,8 @@ def make_plan(
         if term.num_factors == 1:  # the factor is the kernel
             programs.append(_materialized(structure, (index,), batch, itemsize, costs, backward))
             continue
-        candidates = list(_candidates(index, term, batch, itemsize, costs, backward))
+        arguments = (batch, itemsize, costs, backward)
+        candidates = list(_candidates(index, term, structure.is_padded, *arguments))
         wanted = [
             p
             for p in candidates
@@ -149,7 +150,8 @@ def candidate_programs(
     """Returns every program that a plan for a structure of one term chooses from."""
     arguments = (max(1, batch), itemsize, costs, backward)
     (term,) = structure.terms
-    factored = _candidates(0, term, *arguments) if term.num_factors > 1 else ()
+    is_padded = structure.is_padded
+    factored = _candidates(0, term, is_padded, *arguments) if term.num_factors > 1 else ()
     return [*factored, _materialized(structure, (0,), *arguments)]
 
 
@@ -169,7 +171,13 @@ def _small(work: Work) -> Work:
 
 
 def _candidates(
-    index: int, term: KroneckerTerm, batch: int, itemsize: int, costs: Costs, backward: bool
+    index: int,
+    term: KroneckerTerm,
+    is_padded: bool,
+    batch: int,
+    itemsize: int,
+    costs: Costs,
+    backward: bool,
 ) -> Iterator[Program]:
     """Yields the programs of one term of two or more factors, those that form its kernel left out.
 
@@ -183,6 +191,8 @@ def _candidates(
         for strategy, chunk in _chunks(state * itemsize, batch):
             program = Program((index,), strategy, split, left_first, chunk, Work())
             work = _two_factors(program, pair, term.rank, batch, itemsize, costs, backward)
+            if is_padded:  # every step pads what it gets and cuts what it gives
+                work += Work(rounds=batch / chunk * (2 if backward else 1))
             yield dataclasses.replace(program, work=forming + work)
     if term.num_factors > 2:
         sample = max(_chain_states(term)) * itemsize
@@ -199,7 +209,8 @@ def _chunks(sample: int, batch: int) -> Iterator[tuple[Strategy, int]]:
         return
     yield "per_sample", 1
     yield "batched", min(batch, max(1, _LARGEST_INTERMEDIATE // sample))
-    sizes = {min(batch // 2, max(1, size // sample)) for size in _CHUNK_BYTES}
+    # At least two samples: chunks of one are per_sample.
+    sizes = {max(2, min(batch // 2, size // sample)) for size in _CHUNK_BYTES}
     for chunk in sorted(sizes):
         yield "chunked", -(-batch // -(-batch // chunk))  # of about equal size
 
@@ -208,6 +219,8 @@ def _is_eligible(program: Program, batch: int, costs: Costs, backward: bool) -> 
     """Says whether a program may be chosen without being asked for."""
     if not costs.loops or batch == 1:
         return program.strategy == "whole_batch"
+    if program.strategy == "batched":  # in a loop it repeats the factor for nothing
+        return program.chunk == batch
     largest = _LARGEST_INTERMEDIATE * (3 if backward else 1)
     return program.strategy != "whole_batch" or program.work.peak <= largest
 
