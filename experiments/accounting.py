@@ -13,6 +13,7 @@ from flax import linen as nn
 from flax import traverse_util
 
 from kfc_jax import KFCDense, LowRankDense
+from kfc_jax.text_table import text_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,15 +119,7 @@ def cost_table(costs: Sequence[LayerCost]) -> str:
         )
         for cost in costs
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < 3 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (head, *rows)
-    ]
-    lines.insert(1, "-" * max(map(len, lines)))
+    lines = text_table(head, rows, text_columns=3)
     return "\n".join([*lines, model_line(costs)])
 
 

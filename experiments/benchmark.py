@@ -23,8 +23,9 @@ import sys
 import time
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
+from experiments import command_line
 from experiments.benchmarking import cells as all_cells
 from experiments.benchmarking.calibration import calibrate
 from experiments.benchmarking.networks import CONFIGS
@@ -59,17 +60,14 @@ _QUICK_VALUES = {
 
 def main(argv: list[str]) -> None:
     """Runs the benchmark, and turns what a user can cause into one line and an exit code."""
-    if len(argv) > 1:
-        _fail(f"unexpected argument {argv[1]!r}; flags are written --name=value.", 2)
+    command_line.refuse_arguments(argv)
     start = time.monotonic()
-    try:
+    with command_line.mistakes_in_a_line():
         if _CALIBRATE.value:
             calibrate(_path(_COSTS.value))
             return
         out = _path(_OUT.value)
         run(_options(), out)
-    except (ValueError, OSError) as error:
-        _fail(str(error))
     print((out / "summary.md").read_text().split("## Cells")[0].split("## Targets")[1])
     print(f"{time.monotonic() - start:.0f} s; all numbers and pictures are in {out}")
 
@@ -112,13 +110,5 @@ def _path(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
-def _fail(message: str, code: int = 1) -> None:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(code)
-
-
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from here.", 130)
+    command_line.run_app(main)

@@ -1,4 +1,4 @@
-"""What the commands that train have in common: flags, mistakes told in a line, exit codes."""
+"""What the commands have in common: flags, mistakes told in a line, exit codes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from absl import app, flags, logging
-
-from experiments import training
-from experiments.compression_start import Start
-from experiments.interruption import Interrupted
 
 
 def run_app(main: Callable[[list[str]], None]) -> None:
@@ -30,25 +26,6 @@ def mistakes_in_a_line() -> Iterator[None]:
         yield
     except (ValueError, OSError, ImportError) as error:
         fail(str(error))
-
-
-def show_result(run: training.Run) -> bool:
-    """Prints the result of a run that is finished already; returns whether it is."""
-    if result := run.folder.result():
-        print(f"The run in {run.folder.path} is finished already; its result:")
-        print(training.summary(result))
-    return bool(result)
-
-
-def train(run: training.Run, images: training.Images, start: Start | None) -> None:
-    """Trains to the end; a stop or a number that is not finite is told in a line."""
-    try:
-        training.train(run, images, start)
-        print(f"Result: {run.folder.path / 'result.json'}")
-    except FloatingPointError as error:
-        fail(str(error))
-    except Interrupted as interrupted:
-        fail(str(interrupted), 128 + interrupted.signum)
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

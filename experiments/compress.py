@@ -19,7 +19,7 @@ from __future__ import annotations
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import command_line, compressing, training
+from experiments import command_line, compressing, training, training_command
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File with a get_config() function. Default: the config of the run in --from."
@@ -72,10 +72,10 @@ def main(argv: list[str]) -> None:
         if _DRY_RUN.value:
             return
         run = training.prepare(planned.config, _WORKDIR.value)
-        if command_line.show_result(run):
+        if training_command.show_result(run):
             return
         images, start = compressing.start(planned, run)
-    command_line.train(run, images, start)
+    training_command.train(run, images, start)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import dataclasses
 import os
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,7 +21,7 @@ from ml_collections import ConfigDict
 from experiments.accounting import LayerCost, layer_costs
 from experiments.data import ImageSet
 from experiments.devices import shardings
-from experiments.finished_runs import FinishedRun, load_run, read_run
+from experiments.finished_runs import FinishedRun, load_named_run, read_named_run
 from experiments.models import make_model
 from kfc_jax import InputStatistics, convert, input_statistics, to_dense
 
@@ -59,16 +58,7 @@ def check_source(config: ConfigDict, workdir: str | os.PathLike[str] | None = No
     """
     if not (name := config.compression.source):
         return
-    folder = Path(name).expanduser().resolve()
-    if workdir and Path(workdir).expanduser().resolve().is_relative_to(folder):
-        raise ValueError(
-            f"config.compression.source is {name!r}, and the run would be written into that "
-            "folder; take another --workdir."
-        )
-    try:
-        source, _ = read_run(name)
-    except ValueError as error:
-        raise ValueError(f"config.compression.source is {name!r}, but {error}") from error
+    source, _ = read_named_run("compression.source", name, workdir)
     theirs, ours = (dict(_common_fields(c.model)) for c in (source, config))
     for field in sorted(theirs.keys() | ours.keys()):
         if theirs.get(field) != ours.get(field):
@@ -99,10 +89,7 @@ def load_source(config: ConfigDict) -> FinishedRun | None:
     """
     if not (name := config.compression.source):
         return None
-    try:
-        run = load_run(name)
-    except ValueError as error:
-        raise ValueError(f"config.compression.source is {name!r}, but {error}") from error
+    run = load_named_run("compression.source", name)
     for path, leaf in flatten_dict(run.params, sep="/").items():
         if not np.isfinite(leaf).all():
             raise ValueError(

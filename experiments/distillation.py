@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +11,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from experiments.finished_runs import load_run, read_run
+from experiments.finished_runs import load_named_run, read_named_run
 from experiments.models import make_model
 
 
@@ -57,16 +56,7 @@ def check_teacher(config: ConfigDict, workdir: str | os.PathLike[str] | None = N
     """
     if not (name := config.distillation.teacher):
         return
-    folder = Path(name).expanduser().resolve()
-    if workdir and Path(workdir).expanduser().resolve().is_relative_to(folder):
-        raise ValueError(
-            f"config.distillation.teacher is {name!r}, and the run would be written into that "
-            "folder; take another --workdir, or another teacher."
-        )
-    try:
-        taught, _ = read_run(name)
-    except ValueError as error:
-        raise ValueError(f"config.distillation.teacher is {name!r}, but {error}") from error
+    taught, _ = read_named_run("distillation.teacher", name, workdir)
     for field in ("image_shape", "num_classes"):
         if (theirs := taught.model.get(field)) != (ours := config.model[field]):
             raise ValueError(
@@ -83,10 +73,7 @@ def load_teacher(config: ConfigDict) -> Teacher | None:
     """
     if not (name := config.distillation.teacher):
         return None
-    try:
-        run = load_run(name)
-    except ValueError as error:
-        raise ValueError(f"config.distillation.teacher is {name!r}, but {error}") from error
+    run = load_named_run("distillation.teacher", name)
     variables = {"params": run.params, "batch_stats": run.batch_stats}
     errors = {split: run.result.get(split) for split in ("validation", "test")}
     return Teacher(make_model(run.config.model), variables, errors)

@@ -5,9 +5,11 @@ The folder of a run is only read here, never written to.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,47 @@ def load_run(folder: str | os.PathLike[str]) -> FinishedRun:
             f"{folder}: its newest checkpoint is missing, damaged, or not of the model in its "
             f"config.json ({_first_line(error)}). Train the run again, or take another."
         ) from error
+
+
+def read_named_run(
+    field: str, name: str, workdir: str | os.PathLike[str] | None
+) -> tuple[ConfigDict, dict[str, Any]]:
+    """As `read_run`, for a run that a config names.
+
+    Args:
+      field: the config's field, for errors.
+      name: the folder, as it is there.
+      workdir: the folder of the run with that config, where known.
+
+    Raises:
+      ValueError: as `read_run`, or if `workdir` is in that folder; naming the field.
+    """
+    folder = Path(name).expanduser().resolve()
+    if workdir and Path(workdir).expanduser().resolve().is_relative_to(folder):
+        raise ValueError(
+            f"config.{field} is {name!r}, and the run would be written into that folder; take "
+            "another --workdir."
+        )
+    with _naming(field, name):
+        return read_run(name)
+
+
+def load_named_run(field: str, name: str) -> FinishedRun:
+    """As `load_run`, for a run that a config's field names.
+
+    Raises:
+      ValueError: as `load_run`, naming the field.
+    """
+    with _naming(field, name):
+        return load_run(name)
+
+
+@contextlib.contextmanager
+def _naming(field: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"config.{field} is {name!r}, but {error}") from error
 
 
 def read_run(folder: str | os.PathLike[str]) -> tuple[ConfigDict, dict[str, Any]]:

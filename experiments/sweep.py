@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import jax
-from absl import app, flags
+from absl import flags
 
+from experiments import command_line
 from experiments.sweeping.executors import Executor, LocalExecutor
 from experiments.sweeping.machine import available_cores, available_gpus, shares
 from experiments.sweeping.plan import Plan, load_plan, trial_configs
@@ -45,33 +46,32 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(argv: list[str]) -> None:
     """Runs the sweep, and turns what a user can cause into one line and an exit code."""
-    if len(argv) > 1:
-        _fail(f"unexpected argument {argv[1]!r}; flags are written --name=value.", 2)
+    command_line.refuse_arguments(argv)
     jax.config.update("jax_platforms", "cpu")  # the devices are for the trials
     workdir = Path(_WORKDIR.value).expanduser().absolute()
-    try:
+    with command_line.mistakes_in_a_line():
         plan = load_plan(_CONFIG.value)
         trials = select(plan.trials, _FILTER.value)
         if _DRY_RUN.value:
             trial_configs(plan)
             _show(plan, trials, workdir)
             return
-        records = run_sweep(
-            plan,
-            trials,
-            workdir,
-            _executor,
-            max_attempts=_MAX_ATTEMPTS.value,
-            early_stopping=_EARLY_STOPPING.value,
-        )
-    except (ValueError, OSError) as error:
-        _fail(str(error))
-    except SweepInterrupted as interrupted:
-        _fail(str(interrupted), 128 + interrupted.signum)
+        try:
+            records = run_sweep(
+                plan,
+                trials,
+                workdir,
+                _executor,
+                max_attempts=_MAX_ATTEMPTS.value,
+                early_stopping=_EARLY_STOPPING.value,
+            )
+        except SweepInterrupted as interrupted:
+            command_line.fail(str(interrupted), 128 + interrupted.signum)
     _report(workdir)
     if failed := [record for record in records if record.state == FAILED]:
         names = "".join(f"\n  {record.name}" for record in failed)
-        _fail(f"{len(failed)} of {len(records)} trials failed, see their log.txt:{names}")
+        said = f"{len(failed)} of {len(records)} trials failed, see their log.txt:{names}"
+        command_line.fail(said)
 
 
 def _executor() -> Executor:
@@ -100,13 +100,5 @@ def _report(workdir: Path) -> None:
         print(f"The report could not be written: {error!r}", file=sys.stderr)
 
 
-def _fail(message: str, code: int = 1) -> None:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(code)
-
-
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from here.", 130)
+    command_line.run_app(main)

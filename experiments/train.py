@@ -9,7 +9,7 @@ from __future__ import annotations
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import command_line, training
+from experiments import command_line, training, training_command
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File with a get_config() function, for example configs/mnist.py."
@@ -25,11 +25,11 @@ def main(argv: list[str]) -> None:
     command_line.refuse_arguments(argv)
     with command_line.mistakes_in_a_line():
         run = training.prepare(_CONFIG.value, _WORKDIR.value)
-        if command_line.show_result(run):
+        if training_command.show_result(run):
             return
         images = training.load_images(run.config)
         start = training.make_start(run, images)
-    command_line.train(run, images, start)
+    training_command.train(run, images, start)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kfc_jax.structure import KroneckerSum, KroneckerTerm
+from kfc_jax.text_table import text_table
 
 DENSE, KFC, LOW_RANK = "dense", "kfc", "low_rank"
 
@@ -186,15 +187,7 @@ class CompressionPlan:
             )
             for layer in self.layers
         ]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i < 3 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in (head, *rows)
-        ]
-        lines.insert(1, "-" * max(map(len, lines)))
+        lines = text_table(head, rows, text_columns=3)
         share = self.parameters / self.dense_parameters if self.dense_parameters else 1.0
         lines.append(
             f"whole model: {self.parameters:,} parameters of {self.dense_parameters:,} "

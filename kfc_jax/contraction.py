@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 
 from kfc_jax.chains import TermFactors, contract_in_order, form_kernel
 from kfc_jax.costs import costs_of
-from kfc_jax.planning import STRATEGIES, Program, make_plan
+from kfc_jax.planning import Program, check_strategy, make_plan
 from kfc_jax.programs import gradients, multiply
 from kfc_jax.structure import KroneckerSum, KroneckerTerm
 
@@ -89,9 +89,7 @@ def kronecker_matmul(
     """
     x = jnp.asarray(x)
     structure = _checked(factors, structure)
-    if strategy not in ("auto", *STRATEGIES):
-        known = ", ".join(map(repr, ("auto", *STRATEGIES)))
-        raise ValueError(f"strategy is {strategy!r}; take one of {known}.")
+    check_strategy(strategy)
     if x.ndim == 0 or x.shape[-1] != structure.inputs:
         raise ValueError(
             f"x of shape {x.shape} cannot be multiplied by a kernel of {structure.inputs} "

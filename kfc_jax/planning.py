@@ -78,6 +78,14 @@ def pair_of(term: KroneckerTerm, split: int) -> Pair:
     return left, right
 
 
+def check_strategy(strategy: str) -> None:
+    """Raises ValueError if ``strategy`` is neither ``auto`` nor one of STRATEGIES."""
+    if strategy != "auto" and strategy not in STRATEGIES:
+        raise ValueError(
+            f"strategy is {strategy!r}; take 'auto' or one of {', '.join(map(repr, STRATEGIES))}."
+        )
+
+
 @functools.lru_cache(maxsize=4096)
 def make_plan(
     structure: KroneckerSum,
@@ -102,10 +110,7 @@ def make_plan(
     Raises:
       ValueError: if there is no such strategy.
     """
-    if strategy != "auto" and strategy not in STRATEGIES:
-        raise ValueError(
-            f"strategy is {strategy!r}; take 'auto' or one of {', '.join(map(repr, STRATEGIES))}."
-        )
+    check_strategy(strategy)
     batch = max(1, batch)
     indices = range(len(structure.terms))
     dense = _materialized(structure, tuple(indices), batch, itemsize, costs, backward)

@@ -46,9 +46,14 @@ def multiply(
       factors: of all terms.
       recompute: whether differentiation of the result keeps ``x`` and the factors alone.
     """
-    prepared = _prepare(program, structure, precision, factors)
-    step = functools.partial(_step, program, structure, precision, prepared)
-    return _map(program, jax.checkpoint(step) if recompute else step, x)
+
+    def run(x: Array, factors: Factors) -> Array:
+        prepared = _prepare(program, structure, precision, factors)
+        step = functools.partial(_step, program, structure, precision, prepared)
+        return _map(program, jax.checkpoint(step) if recompute and not forms_kernel else step, x)
+
+    forms_kernel = program.strategy == "materialize"  # then the kernel is not kept either
+    return (jax.checkpoint(run) if recompute and forms_kernel else run)(x, factors)
 
 
 def gradients(

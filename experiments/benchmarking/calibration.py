@@ -60,7 +60,7 @@ def calibrate(path: Path, say: Callable[[str], None] = print) -> Costs:
             f"{count:3}/{len(CELLS)} {left:5.0f} s left  {cell.key:32} "
             f"{len(measured):2} programs, fastest {fastest * 1e6:.0f} us"
         )
-    costs = fit(measurements, before.loops)
+    costs = fit(measurements, before.loops, known=before)
     save_costs({_OTHER_NAMES.get(platform, platform): costs}, path)
     say(json.dumps(dataclasses.asdict(costs), indent=2))
     for name, constants in (("before", before), ("fitted", costs)):

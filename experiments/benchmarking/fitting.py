@@ -7,10 +7,14 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.optimize import nnls
 
 from kfc_jax.costs import KINDS, Costs, Work
 
+_FACTORS = (1.6, 1.25, 1.1)  # by which constants are changed
+_LEAST_GAIN = 1e-6
+_WEIGHT_OF_ERRORS = 0.05
 CACHES = tuple(mib * 2**20 for mib in (1, 2, 4, 8, 16))
 
 
@@ -49,29 +53,81 @@ class Quality:
     worst_loss: float
 
 
-def fit(measurements: Sequence[Measurement], loops: bool) -> Costs:
-    """Returns the constants that predict the measurements best.
+def fit(measurements: Sequence[Measurement], loops: bool, known: Costs | None = None) -> Costs:
+    """Returns the constants whose choices lose the least, and which predict well.
 
     For every cache size of CACHES, non-negative least squares on relative errors. Programs far
-    slower than the fastest of their group, which no plan would choose, weigh less. Of the cache
-    sizes the one is kept whose choices lose the least.
+    slower than the fastest of their group, which no plan would choose, weigh less. Then single
+    constants are changed as long as that makes the choices better; so are those of ``known``.
 
     Args:
       measurements: of several groups.
       loops: whether the platform's plans may loop over samples.
+      known: constants to start from as well, if they are of such a platform.
     """
-    best = _fastest(measurements)
-    seconds = np.array([m.seconds for m in measurements])
-    weights = np.array([best[m.group] / m.seconds for m in measurements])
-    fitted = []
+    found = []
     for cache in CACHES if loops else (math.inf,):
+        table = _Table.of(measurements, cache)
+        starts = [table.least_squares()]
+        if known and known.loops == loops:
+            starts.append(np.array([getattr(known, kind) for kind in KINDS]))
+        for start in starts:
+            constants, loss = table.improve(start)
+            found.append((loss, len(found), Costs(*map(float, constants), cache, loops)))
+    return min(found)[2]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Table:
+    """Measurements as arrays, with the work on a machine of one cache size."""
+
+    work: Float[np.ndarray, "programs kinds"]
+    seconds: Float[np.ndarray, " programs"]
+    fastest: Float[np.ndarray, " programs"]  # of each program's group
+    groups: list[Int[np.ndarray, " members"]]
+
+    @classmethod
+    def of(cls, measurements: Sequence[Measurement], cache: float) -> _Table:
+        best, members = _fastest(measurements), {}
+        for index, m in enumerate(measurements):
+            members.setdefault(m.group, []).append(index)
         work = [m.work_with(cache) for m in measurements]
-        features = np.array([[getattr(w, kind) for kind in KINDS] for w in work])
-        relative = features / seconds[:, None] * weights[:, None]
+        return cls(
+            np.array([[getattr(w, kind) for kind in KINDS] for w in work]),
+            np.array([m.seconds for m in measurements]),
+            np.array([best[m.group] for m in measurements]),
+            [np.array(indices) for indices in members.values()],
+        )
+
+    def least_squares(self) -> Float[np.ndarray, " kinds"]:
+        weights = self.fastest / self.seconds
+        relative = self.work / self.seconds[:, None] * weights[:, None]
         scale = np.maximum(np.abs(relative).max(0), 1e-300)  # FLOPs and calls differ by far
-        constants, _ = nnls(relative / scale, weights)
-        fitted.append(Costs(*map(float, constants / scale), cache=cache, loops=loops))
-    return min(fitted, key=lambda costs: _error(costs, measurements))
+        return nnls(relative / scale, weights)[0] / scale
+
+    def improve(self, constants: Float[np.ndarray, " kinds"]) -> tuple[np.ndarray, float]:
+        """Returns better constants, by changing one after the other, and their loss."""
+        loss = self.loss(constants)
+        for factor in _FACTORS:
+            improved = True
+            while improved:
+                improved = False
+                for index in range(len(KINDS)):
+                    for change in (factor, 1 / factor):
+                        changed = constants.copy()
+                        changed[index] *= change
+                        if (changed_loss := self.loss(changed)) < loss - _LEAST_GAIN:
+                            constants, loss, improved = changed, changed_loss, True
+        return constants, loss
+
+    def loss(self, constants: Float[np.ndarray, " kinds"]) -> float:
+        """Returns how much the choices lose, and a little of how far predictions are off."""
+        predicted = self.work @ constants
+        chosen = np.array([g[np.argmin(predicted[g])] for g in self.groups])
+        lost = np.log(self.seconds[chosen] / self.fastest[chosen])
+        near = self.seconds < 2 * self.fastest
+        off = np.median(np.abs(predicted / self.seconds - 1)[near])
+        return float(lost.mean() + _WEIGHT_OF_ERRORS * off)
 
 
 def quality(costs: Costs, measurements: Sequence[Measurement]) -> Quality:
@@ -93,11 +149,6 @@ def losses(costs: Costs, measurements: Sequence[Measurement]) -> dict[Hashable, 
     """Returns for every group the chosen program's time over the fastest one's."""
     predicted = [costs.seconds(m.work_with(costs.cache)) for m in measurements]
     return _losses(predicted, measurements, _fastest(measurements))
-
-
-def _error(costs: Costs, measurements: Sequence[Measurement]) -> float:
-    of = quality(costs, measurements)
-    return math.log(of.mean_loss) + 0.1 * of.median_error
 
 
 def _fastest(measurements: Sequence[Measurement]) -> dict[Hashable, float]:

@@ -1,6 +1,13 @@
+import os
+import subprocess
+import sys
+
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+
+from experiments import training
+from tests.experiments import tiny
 
 
 @pytest.fixture(scope="module")
@@ -18,3 +25,36 @@ def compile_once(tmp_path_factory):
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def tiny_installed(monkeypatch):
+    """Makes the tiny model and data known to the test."""
+    tiny.install(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def dense_run(tmp_path_factory, compile_once):
+    """The folder of a finished dense run of the tiny network; not to be changed by a test."""
+    workdir = tmp_path_factory.mktemp("runs") / "dense"
+    with pytest.MonkeyPatch.context() as patch:
+        tiny.install(patch)
+        training.train_and_evaluate(tiny.config_of(model__fc1__kind="dense"), workdir)
+    return workdir
+
+
+@pytest.fixture
+def run_module(request):
+    """Runs a module of the repository as a command, on the CPU, to its end."""
+
+    def run(module, *arguments):
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=request.config.rootpath,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run

@@ -1,8 +1,5 @@
 import functools
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -27,18 +24,8 @@ def fixed_peaks(monkeypatch):
 
 
 @pytest.fixture
-def benchmark(request):
-    def run(*flags):
-        return subprocess.run(
-            [sys.executable, "-m", "experiments.benchmark", *flags],
-            cwd=request.config.rootpath,
-            env=os.environ | {"JAX_PLATFORMS": "cpu"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    return run
+def benchmark(run_module):
+    return functools.partial(run_module, "experiments.benchmark")
 
 
 def options(**fields):

@@ -1,8 +1,5 @@
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -11,26 +8,14 @@ from experiments.compressing import Request
 from kfc_jax import CompressionPlan
 from tests.experiments import tiny
 
-pytestmark = pytest.mark.usefixtures("compile_once")
+pytestmark = pytest.mark.usefixtures("compile_once", "tiny_installed")
 
 TINY_TOTAL = 16 * 30 + 30 + 30 * 4 + 4
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory, compile_once):
-    """The folder of a finished dense run; not to be changed by a test."""
-    workdir = tmp_path_factory.mktemp("sources") / "dense"
-    config = tiny.get_config()
-    config.model.fc1.kind = "dense"
-    with pytest.MonkeyPatch.context() as patch:
-        tiny.install(patch)
-        training.train_and_evaluate(config, workdir)
-    return str(workdir)
-
-
-@pytest.fixture(autouse=True)
-def tiny_installed(monkeypatch):
-    tiny.install(monkeypatch)
+@pytest.fixture
+def source(dense_run):
+    return str(dense_run)
 
 
 def compress(request, workdir, config=None):
@@ -135,20 +120,12 @@ def test_a_source_of_another_model_is_refused(source):
         compressing.make_plan(Request(source, "0.5"), quickstart.get_config())
 
 
-def test_the_command_tells_mistakes_in_a_line(request, tmp_path):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "experiments.compress", "--budget=0.08"]
+def test_the_command_tells_mistakes_in_a_line(run_module, tmp_path):
     for arguments, message in (
         ([f"--from={tmp_path}", "--dry_run"], f"error: {tmp_path} holds no run"),
         ([f"--from={tmp_path}"], "error: --workdir is missing"),
     ):
-        done = subprocess.run(
-            [*command, *arguments],
-            cwd=request.config.rootpath,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        done = run_module("experiments.compress", "--budget=0.08", *arguments)
         assert done.returncode == 1
         assert done.stderr.startswith(message)
         assert done.stderr.count("\n") == 1

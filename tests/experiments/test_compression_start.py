@@ -18,36 +18,15 @@ from kfc_jax import KroneckerSum, to_dense
 from tests.experiments import tiny
 from tests.kfc_jax.reference import dense_kernel
 
-pytestmark = pytest.mark.usefixtures("compile_once")
+pytestmark = pytest.mark.usefixtures("compile_once", "tiny_installed")
 
 TIMES = {"seconds", "steps_per_second", "data_wait_fraction", "git_revision"}
 STRUCTURE = "2:4x5*4x6"
 
 
-def config_of(**fields):
-    config = tiny.get_config()
-    config.update_from_flattened_dict({n.replace("__", "."): v for n, v in fields.items()})
-    return config
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory, compile_once):
-    """The folder of a finished dense run; not to be changed by a test."""
-    workdir = tmp_path_factory.mktemp("sources") / "dense"
-    with pytest.MonkeyPatch.context() as patch:
-        tiny.install(patch)
-        training.train_and_evaluate(config_of(model__fc1__kind="dense"), workdir)
-    return workdir
-
-
-@pytest.fixture(autouse=True)
-def tiny_installed(monkeypatch):
-    tiny.install(monkeypatch)
-
-
-def compressed(source, **fields):
+def compressed(dense_run, **fields):
     fields = {"train__num_epochs": 2, "optimizer__warmup_epochs": 0.5, **fields}
-    return config_of(compression__source=str(source), **fields)
+    return tiny.config_of(compression__source=str(dense_run), **fields)
 
 
 def contents(folder):
@@ -59,15 +38,15 @@ def start_of(config, workdir):
     return training.make_start(run, training.load_images(config))
 
 
-def test_a_run_starts_from_the_decomposed_source_and_leaves_it_alone(source, tmp_path):
-    before = contents(source)
-    result = training.train_and_evaluate(compressed(source), tmp_path)
-    assert contents(source) == before
+def test_a_run_starts_from_the_decomposed_source_and_leaves_it_alone(dense_run, tmp_path):
+    before = contents(dense_run)
+    result = training.train_and_evaluate(compressed(dense_run), tmp_path)
+    assert contents(dense_run) == before
 
     found = result["compression"]
-    dense = json.loads((source / "result.json").read_text())
+    dense = json.loads((dense_run / "result.json").read_text())
     assert found["source"] == {
-        "run": str(source),
+        "run": str(dense_run),
         "validation": dense["validation"],
         "test": dense["test"],
     }
@@ -82,11 +61,11 @@ def test_a_run_starts_from_the_decomposed_source_and_leaves_it_alone(source, tmp
     assert json.loads((tmp_path / "result.json").read_text()) == result
 
 
-def test_the_start_has_the_least_output_error_on_the_training_images(source, tmp_path):
-    config = compressed(source)
+def test_the_start_has_the_least_output_error_on_the_training_images(dense_run, tmp_path):
+    config = compressed(dense_run)
     start = start_of(config, tmp_path / "weighted")
-    plain = start_of(compressed(source, compression__weighted=False), tmp_path / "plain")
-    run, images = load_run(source), training.load_images(config).train
+    plain = start_of(compressed(dense_run, compression__weighted=False), tmp_path / "plain")
+    run, images = load_run(dense_run), training.load_images(config).train
     pooled = images.images.reshape(len(images), 4, 4, 4, 4).mean((2, 4)).reshape(len(images), 16)
     x = pooled / 255
     kernel, bias = (np.asarray(run.params["fc1"][name], np.float64) for name in ("kernel", "bias"))
@@ -108,8 +87,8 @@ def test_the_start_has_the_least_output_error_on_the_training_images(source, tmp
     np.testing.assert_allclose(statistics["fc1"].second_moment, x.T @ x / len(x), rtol=1e-4)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_numbers(source, tmp_path, monkeypatch):
-    config = compressed(source)
+def test_an_interrupted_run_goes_on_to_the_same_numbers(dense_run, tmp_path, monkeypatch):
+    config = compressed(dense_run)
     uninterrupted = training.train_and_evaluate(config, tmp_path / "one")
     original = TrainBatches.__next__
 
@@ -131,8 +110,8 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(source, tmp_path, monkey
     assert {k: v for k, v in again.items() if k not in TIMES} == same
 
 
-def test_the_structures_travel_with_the_checkpoint(source, tmp_path):
-    config = compressed(source, model__fc2__kind="low_rank", model__fc2__rank=2)
+def test_the_structures_travel_with_the_checkpoint(dense_run, tmp_path):
+    config = compressed(dense_run, model__fc2__kind="low_rank", model__fc2__rank=2)
     config.update_from_flattened_dict({"train.num_epochs": 0})
     result = training.train_and_evaluate(config, tmp_path)
     structures = read_structures(tmp_path / "checkpoints")
@@ -149,9 +128,9 @@ def test_the_structures_travel_with_the_checkpoint(source, tmp_path):
     assert np.mean(np.asarray(logits).argmax(-1) != images.labels) == result["test"]["error"]
 
 
-def test_a_compressed_run_is_a_source_too(source, tmp_path):
+def test_a_compressed_run_is_a_source_too(dense_run, tmp_path):
     small = tmp_path / "small"
-    training.train_and_evaluate(compressed(source, train__num_epochs=0), small)
+    training.train_and_evaluate(compressed(dense_run, train__num_epochs=0), small)
     kept = start_of(compressed(small), tmp_path / "kept")
     jax.tree.map(np.testing.assert_array_equal, kept.params, load_run(small).params)
     smaller = start_of(compressed(small, model__fc1__structure="1:4x5*4x6"), tmp_path / "smaller")
@@ -172,8 +151,8 @@ def test_a_compressed_run_is_a_source_too(source, tmp_path):
         ({"compression.weighted": 1}, r"config.compression.weighted is 1; it must be True or"),
     ],
 )
-def test_bad_sources_are_named_before_work_starts(source, tmp_path, fields, message):
-    config = compressed(source)
+def test_bad_sources_are_named_before_work_starts(dense_run, tmp_path, fields, message):
+    config = compressed(dense_run)
     with config.ignore_type():
         config.update_from_flattened_dict(fields)
     with pytest.raises(ValueError, match=message):
@@ -181,24 +160,24 @@ def test_bad_sources_are_named_before_work_starts(source, tmp_path, fields, mess
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_is_not_written_into_its_source(source):
+def test_a_run_is_not_written_into_its_source(dense_run):
     with pytest.raises(ValueError, match="would be written into that folder"):
-        check_config(compressed(source), source / "small")
+        check_config(compressed(dense_run), dense_run / "small")
 
 
-def test_without_validation_images_any_seed_may_start_from_a_source(source):
-    check_config(compressed(source, seed=1, data__num_validation=0))
+def test_without_validation_images_any_seed_may_start_from_a_source(dense_run):
+    check_config(compressed(dense_run, seed=1, data__num_validation=0))
 
 
 def test_no_training_at_all_needs_a_source():
     with pytest.raises(ValueError, match="num_epochs is 0, which is for decomposing"):
-        check_config(config_of(train__num_epochs=0))
+        check_config(tiny.config_of(train__num_epochs=0))
 
 
-def test_numbers_that_are_not_finite_are_found(source, tmp_path, monkeypatch):
-    damaged = shutil.copytree(source, tmp_path / "damaged")
+def test_numbers_that_are_not_finite_are_found(dense_run, tmp_path, monkeypatch):
+    damaged = shutil.copytree(dense_run, tmp_path / "damaged")
     run = load_run(damaged)
     run.params["fc1"]["kernel"] = run.params["fc1"]["kernel"].at[2, 3].set(np.nan)
-    monkeypatch.setattr("experiments.compression_start.load_run", lambda _: run)
+    monkeypatch.setattr("experiments.compression_start.load_named_run", lambda *_: run)
     with pytest.raises(ValueError, match=r"whose fc1/kernel has numbers that are NaN"):
         load_source(compressed(damaged))

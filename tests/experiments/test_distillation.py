@@ -19,29 +19,16 @@ from tests.experiments import tiny
 TIMES = {"seconds", "steps_per_second", "data_wait_fraction", "git_revision"}
 
 
+pytestmark = pytest.mark.usefixtures("compile_once", "tiny_installed")
+
+
+@pytest.fixture
+def teacher(dense_run):
+    return dense_run
+
+
 def config_of(**fields):
-    config = tiny.get_config()
-    config.train.num_epochs = 2
-    config.update_from_flattened_dict({n.replace("__", "."): v for n, v in fields.items()})
-    return config
-
-
-pytestmark = pytest.mark.usefixtures("compile_once")
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory, compile_once):
-    """The folder of a finished dense run; not to be changed by a test."""
-    workdir = tmp_path_factory.mktemp("teachers") / "dense"
-    with pytest.MonkeyPatch.context() as patch:
-        tiny.install(patch)
-        training.train_and_evaluate(config_of(model__fc1__kind="dense"), workdir)
-    return workdir
-
-
-@pytest.fixture(autouse=True)
-def tiny_installed(monkeypatch):
-    tiny.install(monkeypatch)
+    return tiny.config_of(**{"train__num_epochs": 2, **fields})
 
 
 def student(teacher, **fields):

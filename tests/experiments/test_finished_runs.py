@@ -25,9 +25,7 @@ def finished(tmp_path_factory):
     return workdir, config, result
 
 
-@pytest.fixture(autouse=True)
-def tiny_installed(monkeypatch):
-    tiny.install(monkeypatch)
+pytestmark = pytest.mark.usefixtures("tiny_installed")
 
 
 @pytest.fixture

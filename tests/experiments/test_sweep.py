@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -17,20 +14,13 @@ def sweep():
 
 
 @pytest.fixture
-def sweep(tmp_path, request):
+def sweep(tmp_path, run_module):
     """Runs the command; without --config, on a tiny sweep."""
     config = tmp_path / "tiny_sweep.py"
     config.write_text(SWEEP)
 
     def run(*flags, config=config):
-        return subprocess.run(
-            [sys.executable, "-m", "experiments.sweep", f"--config={config}", *flags],
-            cwd=request.config.rootpath,
-            env=os.environ | {"JAX_PLATFORMS": "cpu"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        return run_module("experiments.sweep", f"--config={config}", *flags)
 
     return run
 

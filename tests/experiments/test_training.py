@@ -16,13 +16,7 @@ NUM_STEPS = 3 * tiny.STEPS_PER_EPOCH
 # What depends on the clock or on a commit meanwhile; all else must agree in runs of one config.
 TIMES = {"seconds", "steps_per_second", "data_wait_fraction", "git_revision"}
 
-
-pytestmark = pytest.mark.usefixtures("compile_once")
-
-
-@pytest.fixture(autouse=True)
-def tiny_installed(monkeypatch):
-    tiny.install(monkeypatch)
+pytestmark = pytest.mark.usefixtures("compile_once", "tiny_installed")
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,13 @@ def get_config() -> ConfigDict:
     return config
 
 
+def config_of(**fields) -> ConfigDict:
+    """Returns the config with some fields set, dots of their names as two underscores."""
+    config = get_config()
+    config.update_from_flattened_dict({n.replace("__", "."): v for n, v in fields.items()})
+    return config
+
+
 def load(name: str = "tiny") -> DataSet:
     """Returns images in which a bright quadrant says the class."""
     train, test = _images(STEPS_PER_EPOCH * 8 + 24, seed=1), _images(20, seed=2)

@@ -57,6 +57,12 @@ def test_noise_moves_the_constants_little_and_none_gets_negative():
     assert costs.flops == pytest.approx(TRUE.flops, rel=0.1)
 
 
+def test_the_fit_does_not_choose_worse_than_the_constants_that_are_known():
+    found = synthetic(TRUE, noise=0.3)  # so that least squares alone would
+    costs = fit(found, loops=True, known=TRUE)
+    assert quality(costs, found).mean_loss <= 1.01 * quality(TRUE, found).mean_loss
+
+
 def test_a_platform_without_loops_has_no_cache_size():
     assert fit(synthetic(dataclasses.replace(TRUE, spilled=0.0)), loops=False).cache == np.inf
 

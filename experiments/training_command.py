@@ -1,0 +1,26 @@
+"""What the commands that train have in common once the run is prepared."""
+
+from __future__ import annotations
+
+from experiments import command_line, training
+from experiments.compression_start import Start
+from experiments.interruption import Interrupted
+
+
+def show_result(run: training.Run) -> bool:
+    """Prints the result of a run that is finished already; returns whether it is."""
+    if result := run.folder.result():
+        print(f"The run in {run.folder.path} is finished already; its result:")
+        print(training.summary(result))
+    return bool(result)
+
+
+def train(run: training.Run, images: training.Images, start: Start | None) -> None:
+    """Trains to the end; a stop or a number that is not finite is told in a line."""
+    try:
+        training.train(run, images, start)
+        print(f"Result: {run.folder.path / 'result.json'}")
+    except FloatingPointError as error:
+        command_line.fail(str(error))
+    except Interrupted as interrupted:
+        command_line.fail(str(interrupted), 128 + interrupted.signum)
