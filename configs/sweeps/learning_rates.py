@@ -2,7 +2,7 @@
 
     python -m experiments.sweep --config=configs/sweeps/learning_rates.py:svhn --workdir=runs/rates
 
-`fc1` is dense, a Kronecker sum (three structures) or low rank (two ranks); every one at five
+`fc1` is dense, a Kronecker sum (three structures) or low rank (two ranks); every one at several
 learning rates, the compressed ones without the factors' multipliers and with them at several
 gains. One seed; errors are of validation images, the test split is not looked at.
 
@@ -10,15 +10,18 @@ gains. One seed; errors are of validation images, the test split is not looked a
     ...learning_rates.py:svhn        the small network, 15,725 house numbers, 6 epochs: svhn_grey, a
                                      prepared subset of the real set, is looked for in TFDS_DATA_DIR
     ...learning_rates.py:svhn_drawn  the same on drawn house numbers
+    ...learning_rates.py:mnist_best, :svhn_best
+                                     every method at its best rate in the search, 3 other seeds
 """
 
 from collections.abc import Iterator
 
-from experiments.sweeping import Overrides, dense, kfc, low_rank, product, values
+from experiments.sweeping import Overrides, dense, kfc, low_rank, product, values, zipped
 
 BASE = {
     "mnist": "configs/mnist.py",
     "svhn": "configs/svhn.py:small",
+    "svhn_best": "configs/svhn.py:small",
     "svhn_drawn": "configs/svhn.py:small",
 }
 
@@ -39,8 +42,19 @@ _LAYERS = {
         low_rank(_LAYER, 12),
     ],
 }
-_RATES = {"mnist": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3), "svhn": (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)}
-_GAINS = {"mnist": (0.25, 1.0), "svhn": (0.125, 0.25, 0.5, 1.0)}
+_RATES = {
+    "mnist": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2),
+    "svhn": (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2),
+}
+_GAINS = {"mnist": (0.125, 0.25, 1.0), "svhn": (0.125, 0.25, 0.5, 1.0)}
+# Of the search: for every gain (None: no multipliers) the best rate of every layer, in their order.
+_BEST = {
+    "svhn": {
+        None: (8e-3, 8e-3, 1.6e-2, 1.6e-2, 1.6e-2),
+        0.125: (1.6e-2, 1.6e-2, 1.6e-2, 3.2e-2, 3.2e-2),
+    },
+}
+_BEST_DENSE = {"svhn": 1.6e-2}
 _TRAINING = {
     "mnist": {"data.num_validation": 40_000, "train.num_epochs": 3},
     "svhn": {"data.name": "svhn_grey", "data.num_validation": 4_000, "train.num_epochs": 6},
@@ -54,11 +68,23 @@ _TRAINING = {
 
 def sweep(variant: str) -> Iterator[Overrides]:
     """Yields the trials, the lowest learning rate first."""
-    network = variant.partition("_")[0]
-    layers = [
-        dense(_LAYER),
-        *product(values("optimizer.scale_factors", False), _LAYERS[network]),
-        *product(values("optimizer.factor_gain", *_GAINS[network]), _LAYERS[network]),
-    ]
-    always = _TRAINING[variant] | {"train.test_at_end": False}
+    network, _, part = variant.partition("_")
+    always = _TRAINING[network if part == "best" else variant] | {"train.test_at_end": False}
+    if part == "best":
+        yield from product([always], values("seed", 1, 2, 3), _best(network))
+        return
+    gains = [_gain(None), *map(_gain, _GAINS[network])]
+    layers = [dense(_LAYER), *product(gains, _LAYERS[network])]
     yield from product([always], values("optimizer.learning_rate", *_RATES[network]), layers)
+
+
+def _best(network: str) -> Iterator[Overrides]:
+    yield dense(_LAYER) | {"optimizer.learning_rate": _BEST_DENSE[network]}
+    for gain, rates in _BEST[network].items():
+        at_best = zipped(values("optimizer.learning_rate", *rates), _LAYERS[network])
+        yield from product([_gain(gain)], at_best)
+
+
+def _gain(gain: float | None) -> Overrides:
+    """Returns the overrides of a gain of the factors; None switches the multipliers off."""
+    return {"optimizer.scale_factors": False} if gain is None else {"optimizer.factor_gain": gain}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from experiments.models.first_convolution import block_convolution
 from experiments.models.layers import LayerSpec, fully_connected, max_pool
 
 
@@ -68,7 +69,14 @@ class ConvNet(nn.Module):
                 if position:
                     x = nn.relu(x)
                 count += 1
-                x = nn.Conv(features, (side, side), use_bias=False, name=f"conv{count}")(x)
+                convolution = None if count > 1 else block_convolution
+                x = nn.Conv(
+                    features,
+                    (side, side),
+                    use_bias=False,
+                    conv_general_dilated=convolution,
+                    name=f"conv{count}",
+                )(x)
                 side = 3
             norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name=f"norm{index}")
             x = nn.relu(norm(max_pool(x)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -53,5 +54,5 @@ def fully_connected(spec: LayerSpec, features: int, name: str) -> nn.Module:
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
     """Max-pools 2x2 windows. On a CPU this form's gradient is much faster than `nn.max_pool`'s."""
-    b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))
+    x = jnp.maximum(x[:, :, 0::2], x[:, :, 1::2])
+    return jnp.maximum(x[:, 0::2], x[:, 1::2])

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from experiments.models.first_convolution import block_convolution
 from experiments.models.layers import LayerSpec, fully_connected, max_pool
 
 
@@ -35,32 +32,9 @@ class LeNet5(nn.Module):
         """Returns the logits; `train` changes nothing here (no dropout, no batch norm)."""
         del train
         x = nn.Conv(
-            20, (5, 5), padding="VALID", conv_general_dilated=_patch_convolution, name="conv1"
+            20, (5, 5), padding="VALID", conv_general_dilated=block_convolution, name="conv1"
         )(images)
         x = nn.Conv(50, (5, 5), padding="VALID", name="conv2")(max_pool(x))
         x = max_pool(x).reshape(images.shape[0], -1)
         x = nn.relu(fully_connected(self.fc1, 500, "fc1")(x))
         return fully_connected(self.fc2, self.num_classes, "fc2")(x)
-
-
-def _patch_convolution(
-    images: Array, kernel: Array, strides: Any, padding: Any, *, precision: Any = None, **_: Any
-) -> Array:
-    """A VALID convolution of stride 1 as one matrix product of patches.
-
-    On a CPU and with a single input channel it takes two thirds of the time of XLA's convolution.
-    """
-    del strides, padding
-    kernel_height, kernel_width, _, features = kernel.shape
-    height, width = images.shape[1] - kernel_height + 1, images.shape[2] - kernel_width + 1
-    patches = jnp.concatenate(
-        [
-            images[:, i : i + height, j : j + width]
-            for i in range(kernel_height)
-            for j in range(kernel_width)
-        ],
-        axis=-1,
-    )
-    return jax.lax.dot_general(
-        patches, kernel.reshape(-1, features), (((3,), (0,)), ((), ())), precision=precision
-    )

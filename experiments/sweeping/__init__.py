@@ -7,6 +7,7 @@ of its own, the run's, with `trial.json` (its state) and `log.txt` in it.
 
 from experiments.sweeping.layers import dense, kfc, low_rank, low_rank_for, structures_for
 from experiments.sweeping.overrides import Overrides, product, seeds, values, zipped
+from experiments.sweeping.trials import trial_folder
 
 __all__ = [
     "Overrides",
@@ -17,6 +18,7 @@ __all__ = [
     "product",
     "seeds",
     "structures_for",
+    "trial_folder",
     "values",
     "zipped",
 ]

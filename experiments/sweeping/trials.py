@@ -63,6 +63,16 @@ def name_trials(overrides: Iterable[Overrides]) -> list[Trial]:
     return list(trials.values())
 
 
+def trial_folder(workdir: str, overrides: Overrides) -> str:
+    """Returns the folder of a trial of another sweep, for trials that start or learn from it.
+
+    Args:
+      workdir: that sweep's.
+      overrides: the trial's.
+    """
+    return str(Path(workdir) / name_trials([overrides])[0].name)
+
+
 def select(trials: list[Trial], pattern: str) -> list[Trial]:
     """Returns the trials whose name contains `pattern`, in which `*` and `?` are wildcards.
 
