@@ -18,7 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "workdir",
         nargs="+",
-        help="work folder of a sweep, folder of run folders, or a single run's folder",
+        help="work folder of a sweep, folder of run folders, a single run's folder, or the folder "
+        "of another report (its runs.jsonl)",
     )
     parser.add_argument(
         "--out", help="the report's folder (default: report in a single workdir, else ./report)"

@@ -13,12 +13,14 @@ from experiments.reporting.comparisons import Comparison, compare
 from experiments.reporting.curves import curve_figure
 from experiments.reporting.drawing import save
 from experiments.reporting.findings import default_tolerance, headline
+from experiments.reporting.kept import keep
 from experiments.reporting.missing import what_is_missing
 from experiments.reporting.page import Picture, page
 from experiments.reporting.rates import RateSearch, rate_searches
 from experiments.reporting.rates_findings import rate_findings
 from experiments.reporting.rates_picture import rate_figure
 from experiments.reporting.rates_table import RATE_COLUMNS, rate_rows
+from experiments.reporting.reading import read_sweeps
 from experiments.reporting.summary import markdown
 from experiments.reporting.tables import (
     GROUP_COLUMNS,
@@ -28,7 +30,6 @@ from experiments.reporting.tables import (
     write_table,
 )
 from experiments.reporting.tradeoff import tradeoff_figure
-from experiments.reporting.trials import read_sweeps
 
 # Files that a report does not always have, so that an earlier one may have left them.
 _MAY_BE_STALE = (
@@ -45,12 +46,14 @@ def write_report(
     """Writes the report of one or more sweeps, finished or not, into the folder `out`.
 
     It writes `index.html` (one self-contained page), `summary.md`, `trials` and `groups` as CSV and
-    Parquet, and the pictures `tradeoff`, `budgets` and `curves` as PNG and SVG (with the data set
-    and the model in their names where there are several). Where a structure was trained at several
+    Parquet, `runs.jsonl` (from which a report can be made anew without the runs' folders), and the
+    pictures `tradeoff`, `budgets` and `curves` as PNG and SVG (with the data set and the model in
+    their names where there are several). Where a structure was trained at several
     learning rates, it adds `learning_rates`, a picture and a table.
 
     Args:
-      workdirs: work folders of sweeps, folders of run folders, or single run folders.
+      workdirs: work folders of sweeps, folders of run folders, single run folders, or the folders
+        of other reports.
       out: the report's folder; files of an earlier report in it are replaced.
       tolerance: percentage points of error above dense that are acceptable in the headline.
         Default: about a tenth of the dense error.
@@ -71,6 +74,7 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     links = {t.folder: Path(os.path.relpath(t.folder, out)).as_posix() for t in trials}
 
+    keep(trials, out)
     write_table(out / "trials", trial_rows(trials, comparisons, links), TRIAL_COLUMNS)
     write_table(out / "groups", group_rows(comparisons), GROUP_COLUMNS)
     tolerances = [

@@ -8,7 +8,7 @@ import pytest
 from experiments.reporting import write_report
 from experiments.reporting.comparisons import compare
 from experiments.reporting.findings import pareto_front
-from experiments.reporting.trials import read_sweeps
+from experiments.reporting.reading import read_sweeps
 from tests.experiments.reporting import folders
 from tests.experiments.reporting.test_rates import write_grid
 

@@ -3,7 +3,7 @@ import pytest
 
 from experiments.reporting.comparisons import compare
 from experiments.reporting.methods import METHODS
-from experiments.reporting.trials import read_sweeps
+from experiments.reporting.reading import read_sweeps
 from tests.experiments.reporting import folders
 
 

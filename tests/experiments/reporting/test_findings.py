@@ -12,7 +12,7 @@ from experiments.reporting.findings import (
     pareto_front,
     smallest_within,
 )
-from experiments.reporting.trials import read_sweeps
+from experiments.reporting.reading import read_sweeps
 from tests.experiments.reporting import folders
 
 

@@ -7,8 +7,8 @@ from experiments.reporting.comparisons import compare
 from experiments.reporting.curves import curve_figure, mean_curve
 from experiments.reporting.drawing import log_ticks, save
 from experiments.reporting.findings import pareto_front
+from experiments.reporting.reading import read_sweeps
 from experiments.reporting.tradeoff import tradeoff_figure
-from experiments.reporting.trials import read_sweeps
 from tests.experiments.reporting import folders
 
 

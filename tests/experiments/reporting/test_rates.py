@@ -12,7 +12,7 @@ from experiments.reporting.drawing import save
 from experiments.reporting.rates import rate_searches
 from experiments.reporting.rates_findings import rate_findings
 from experiments.reporting.rates_picture import rate_figure
-from experiments.reporting.trials import read_sweeps
+from experiments.reporting.reading import read_sweeps
 from tests.experiments.reporting import folders
 
 RATES = (0.002, 0.004, 0.008)

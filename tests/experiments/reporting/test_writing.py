@@ -9,6 +9,7 @@ from experiments.reporting import write_report
 from tests.experiments.reporting import folders
 
 FILES = {
+    "runs.jsonl",
     "index.html",
     "summary.md",
     *(f"{name}.{kind}" for name in ("trials", "groups") for kind in ("csv", "parquet")),
