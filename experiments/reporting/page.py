@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from experiments.reporting.methods import METHODS
 from experiments.reporting.rates import RateSearch
 from experiments.reporting.rates_findings import rate_findings
 from experiments.reporting.rates_table import HEAD, TEXT_COLUMNS, rate_cells
+from experiments.reporting.starts import HEAD as START_HEAD
+from experiments.reporting.starts import TEXT_COLUMNS as START_TEXT_COLUMNS
+from experiments.reporting.starts import Started, start_cells, started_groups
 from experiments.reporting.trials import SPLITS, Trial
 from experiments.reporting.wording import count, percent, points, spread
 
@@ -158,6 +161,7 @@ table. Points that the table's filter leaves out fade.</p>
 {_filter("group-filter", "method", _methods(comparison))}
 {_group_table(comparison, links)}
 {"".join(_figure(picture) for picture in static)}
+{_starts(comparison, started_groups(comparison, split))}
 {"".join(_rates(comparison, search, svg) for search, svg in rates)}
 </section>"""
 
@@ -168,23 +172,44 @@ def _rates(comparison: Comparison, search: RateSearch, svg: Path) -> str:
         f"{comparison.title}: {search.split} error against learning rate; hollow marks at the top "
         "of a panel are of higher errors."
     )
-    rows = [
+    name = f"Learning rates of {comparison.title} {search.settings}".strip()
+    table = _table_of_cells("rates", name, HEAD, TEXT_COLUMNS, rate_cells(search))
+    return (
+        f"<h3>Learning rates{about}</h3>{_list(rate_findings(search))}"
+        f"{_figure(Picture(svg, caption))}{table}"
+    )
+
+
+def _starts(comparison: Comparison, started: Sequence[Started]) -> str:
+    if not started:
+        return ""
+    cells = start_cells(comparison, comparison.splits[0], started)
+    name = f"Starts of {comparison.title}"
+    table = _table_of_cells("starts", name, START_HEAD, START_TEXT_COLUMNS, cells)
+    return f"<h3>Starts</h3>{table}"
+
+
+def _table_of_cells(
+    kind: str,
+    name: str,
+    head: Sequence[str],
+    text_columns: int,
+    rows: Iterable[Sequence[tuple[str, float | None]]],
+) -> str:
+    """Returns a table of texts with the numbers that they stand for; structures come second."""
+    lines = [
         "<tr>"
         + "".join(
             _number(number, text)
-            if i >= TEXT_COLUMNS
+            if i >= text_columns
             else _cell(f"<code>{escape(text)}</code>" if i == 1 else escape(text))
             for i, (text, number) in enumerate(cells)
         )
         + "</tr>"
-        for cells in rate_cells(search)
+        for cells in rows
     ]
-    columns = [(title, i >= TEXT_COLUMNS) for i, title in enumerate(HEAD)]
-    name = f"Learning rates of {comparison.title} {search.settings}".strip()
-    return (
-        f"<h3>Learning rates{about}</h3>{_list(rate_findings(search))}"
-        f"{_figure(Picture(svg, caption))}{_table('rates', name, columns, rows)}"
-    )
+    columns = [(title, i >= text_columns) for i, title in enumerate(head)]
+    return _table(kind, name, columns, lines)
 
 
 def _filter(name: str, what: str, choices: Mapping[str, str], *, is_id: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from experiments.reporting.comparisons import Comparison, Group
@@ -11,6 +11,9 @@ from experiments.reporting.methods import DENSE, LOW_RANK
 from experiments.reporting.rates import RateSearch
 from experiments.reporting.rates_findings import rate_findings
 from experiments.reporting.rates_table import HEAD, TEXT_COLUMNS, rate_cells
+from experiments.reporting.starts import HEAD as START_HEAD
+from experiments.reporting.starts import TEXT_COLUMNS as START_TEXT_COLUMNS
+from experiments.reporting.starts import start_cells, started_groups
 from experiments.reporting.wording import code, count, percent, spread
 
 _MOST_ROWS = 30
@@ -21,6 +24,7 @@ def markdown(
     tolerances: Sequence[float],
     missing: Sequence[str],
     pictures: Mapping[str, str],
+    starts: Mapping[str, str],
     rates: Mapping[str, Sequence[tuple[RateSearch, Path]]],
 ) -> str:
     """Returns the summary.
@@ -30,6 +34,7 @@ def markdown(
       tolerances: for every comparison, the points of error above dense that are acceptable.
       missing: sentences on what the report lacks.
       pictures: by a comparison's title, the path of its picture.
+      starts: by a comparison's title, the path of its picture of starts, if it has one.
       rates: by a comparison's title, its searches for learning rates with their pictures.
     """
     parts = []
@@ -46,6 +51,8 @@ def markdown(
         parts += ["", *_table(comparison, rows, split)]
         if (left_out := len(comparison.groups) - len(rows)) > 0:
             parts.append(f"\n{left_out} more structures are in the full table.")
+        if comparison.title in starts:
+            parts += ["", *_starts(comparison, split, starts[comparison.title])]
         for search, picture in rates.get(comparison.title, ()):
             parts += ["", *_rates(comparison.title, search, picture)]
         parts.append("")
@@ -57,7 +64,6 @@ def markdown(
 def _rates(title: str, search: RateSearch, picture: Path) -> list[str]:
     about = f" with {code(search.settings)}" if search.settings else ""
     alt = f"{title}: {search.split} error against learning rate"
-    is_text = [i < TEXT_COLUMNS for i in range(len(HEAD))]
     return [
         _plain(f"#### Learning rates{about}"),
         "",
@@ -65,11 +71,32 @@ def _rates(title: str, search: RateSearch, picture: Path) -> list[str]:
         "",
         f"![{_plain(alt)}]({picture.with_suffix('.png').name})",
         "",
-        _line(HEAD),
-        _line(["---" if text else "---:" for text in is_text]),
+        *_table_of_cells(HEAD, TEXT_COLUMNS, rate_cells(search)),
+    ]
+
+
+def _starts(comparison: Comparison, split: str, picture: str) -> list[str]:
+    cells = start_cells(comparison, split, started_groups(comparison, split))
+    alt = f"{comparison.title}: {split} error by start, before training and after"
+    return [
+        "#### Starts",
+        "",
+        f"![{_plain(alt)}]({picture})",
+        "",
+        *_table_of_cells(START_HEAD, START_TEXT_COLUMNS, cells),
+    ]
+
+
+def _table_of_cells(
+    head: Sequence[str], text_columns: int, rows: Iterable[Sequence[tuple[str, float | None]]]
+) -> list[str]:
+    """Returns the lines of a table; structures are in its second column."""
+    return [
+        _line(head),
+        _line(["---" if i < text_columns else "---:" for i in range(len(head))]),
         *(
             _line([code(text) if i == 1 else text for i, (text, _) in enumerate(cells)])
-            for cells in rate_cells(search)
+            for cells in rows
         ),
     ]
 

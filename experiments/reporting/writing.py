@@ -21,6 +21,8 @@ from experiments.reporting.rates_findings import rate_findings
 from experiments.reporting.rates_picture import rate_figure
 from experiments.reporting.rates_table import RATE_COLUMNS, rate_rows
 from experiments.reporting.reading import read_sweeps
+from experiments.reporting.starts import started_groups
+from experiments.reporting.starts_picture import start_figure
 from experiments.reporting.summary import markdown
 from experiments.reporting.tables import (
     GROUP_COLUMNS,
@@ -33,7 +35,8 @@ from experiments.reporting.tradeoff import tradeoff_figure
 
 # Files that a report does not always have, so that an earlier one may have left them.
 _MAY_BE_STALE = (
-    r"(tradeoff|budgets|curves|learning_rates)(-.*)?\.(png|svg)|learning_rates\.(csv|parquet)"
+    r"(tradeoff|budgets|curves|starts|learning_rates)(-.*)?\.(png|svg)"
+    r"|learning_rates\.(csv|parquet)"
 )
 
 
@@ -48,8 +51,9 @@ def write_report(
     It writes `index.html` (one self-contained page), `summary.md`, `trials` and `groups` as CSV and
     Parquet, `runs.jsonl` (from which a report can be made anew without the runs' folders), and the
     pictures `tradeoff`, `budgets` and `curves` as PNG and SVG (with the data set and the model in
-    their names where there are several). Where a structure was trained at several
-    learning rates, it adds `learning_rates`, a picture and a table.
+    their names where there are several). Where a structure was trained at several learning rates,
+    it adds `learning_rates`, a picture and a table; where some were decomposed from a trained
+    model, the picture `starts`.
 
     Args:
       workdirs: work folders of sweeps, folders of run folders, single run folders, or the folders
@@ -96,8 +100,16 @@ def write_report(
     }
     if rows := rate_rows((c, search) for c in comparisons for search in searches[c.title]):
         write_table(out / "learning_rates", rows, RATE_COLUMNS)
-    shown = {title: made[0].svg.with_suffix(".png").name for title, made in pictures.items()}
-    (out / "summary.md").write_text(markdown(comparisons, tolerances, missing, shown, rates))
+    shown = {title: _png(made[0]) for title, made in pictures.items()}
+    starts = {
+        title: _png(picture)
+        for title, made in pictures.items()
+        for picture in made
+        if picture.svg.name.startswith("starts")
+    }
+    (out / "summary.md").write_text(
+        markdown(comparisons, tolerances, missing, shown, starts, rates)
+    )
     created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     (out / "index.html").write_text(
         page(trials, comparisons, tolerances, missing, pictures, rates, links, created)
@@ -113,9 +125,14 @@ def write_report(
     return said + missing
 
 
+def _png(picture: Picture) -> str:
+    return picture.svg.with_suffix(".png").name
+
+
 def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
     """Draws a comparison's pictures; the trade-off is always there and comes first."""
     split = comparison.splits[0]
+    started = started_groups(comparison, split)
     made = [
         ("tradeoff", tradeoff_figure(comparison, split), f"{split} error against size"),
         (
@@ -128,6 +145,11 @@ def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
             "curves",
             curve_figure(comparison, split),
             "learning curves, mean over seeds; bands are the standard deviation",
+        ),
+        (
+            "starts",
+            start_figure(comparison, split, started) if started else None,
+            f"{split} error against size, of models trained from scratch and of decomposed ones",
         ),
     ]
     pictures = []

@@ -1,0 +1,107 @@
+"""Where compressed models started: from scratch, or from a trained dense model, decomposed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from experiments.reporting.comparisons import Comparison, Group, Spread
+from experiments.reporting.trials import Trial
+from experiments.reporting.wording import count, spread
+
+SCRATCH = "from scratch"
+STARTS = (
+    SCRATCH,
+    f"{SCRATCH}, distilled",
+    "decomposed",
+    "decomposed, distilled",
+    "decomposed by data",
+    "decomposed by data, distilled",
+)
+
+HEAD = (
+    "method",
+    "structure",
+    "start",
+    "parameters of the layers",
+    "total parameters",
+    "epochs",
+    "error before training",
+    "error",
+    "above dense",
+)
+TEXT_COLUMNS = 3  # the first ones; all others are numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """A group with the start that its trials have in common.
+
+    Attributes:
+      group: the group.
+      start: one of STARTS.
+      before: its error before training; None from scratch.
+    """
+
+    group: Group
+    start: str
+    before: Spread | None
+
+
+def started_groups(comparison: Comparison, split: str) -> list[Started]:
+    """Returns all groups of the structures that were decomposed by some trial, start by start.
+
+    Of each start they are at all their settings, not at the best ones. They are in the order of the
+    comparison's groups, then of STARTS. There are none if nothing was decomposed.
+    """
+    groups = [
+        Started(group, start_of(group.trials[0]), _before(group, split))
+        for group in comparison.groups
+        if group.error(split)
+    ]
+    decomposed = {one.group.structure for one in groups if one.before}
+    chosen = [one for one in groups if one.group.structure in decomposed]
+    structures = [one.group.structure for one in chosen]
+    return sorted(
+        chosen, key=lambda s: (structures.index(s.group.structure), STARTS.index(s.start))
+    )
+
+
+def start_of(trial: Trial) -> str:
+    """Returns which of STARTS a trial has."""
+    start = SCRATCH
+    if trial.config.get("compression.source"):
+        start = "decomposed by data" if trial.config["compression.weighted"] else "decomposed"
+    return f"{start}, distilled" if trial.config.get("distillation.teacher") else start
+
+
+def start_cells(
+    comparison: Comparison, split: str, started: Sequence[Started]
+) -> list[list[tuple[str, float | None]]]:
+    """Returns for every group the texts under HEAD, each with the number that it stands for."""
+    dense = comparison.dense(split)
+    rows = []
+    for one in started:
+        error, sizes = one.group.error(split), one.group.sizes
+        epochs = one.group.trials[0].config.get("train.num_epochs", 0)
+        above = error.mean - dense.error(split).mean if dense else None
+        rows.append(
+            [
+                (one.group.method.label, None),
+                (one.group.structure, None),
+                (one.start, None),
+                (count(sizes["layer_parameters"]), sizes["layer_parameters"]),
+                (count(sizes["parameters"]), sizes["parameters"]),
+                (str(epochs), epochs),
+                (spread(one.before) if one.before else "", one.before and one.before.mean),
+                (spread(error), error.mean),
+                ("" if above is None else f"{above * 100:+.2f}", above),
+            ]
+        )
+    return rows
+
+
+def _before(group: Group, split: str) -> Spread | None:
+    errors = [trial.outcome.before.get(split) for trial in group.trials]
+    known = [error for error in errors if error is not None]
+    return Spread.of(known) if known else None

@@ -1,0 +1,92 @@
+"""The picture of starts: error against size, before training and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.reporting.comparisons import Comparison, Spread
+from experiments.reporting.drawing import add_title, error_axis, look, size_axis
+from experiments.reporting.methods import METHODS, Method
+from experiments.reporting.starts import STARTS, Started
+
+_WIDTH, _HEIGHT = 5.4, 5.2  # inches of a panel
+_LOOKS = dict(
+    zip(
+        STARTS,
+        ((":", "x"), (":", "+"), ("--", "o"), ("--", "v"), ("-", "s"), ("-", "D")),
+        strict=True,
+    )
+)
+
+_Line = list[tuple[int, Spread]]
+
+
+def start_figure(comparison: Comparison, split: str, started: Sequence[Started]) -> Figure:
+    """Draws a line for every method and start, in a panel before and one after training.
+
+    A point is the mean over seeds, its bar the sample standard deviation; where a start was trained
+    at several settings, they are points of the same line.
+    """
+    panels = {
+        "before training": [(one, one.before) for one in started if one.before],
+        "after training": [(one, one.group.error(split)) for one in started],
+    }
+    with look():
+        figure = Figure(figsize=(_WIDTH * 2, _HEIGHT))
+        grid = figure.subplots(1, 2)
+        figure.subplots_adjust(left=0.07, right=0.985, top=0.74, bottom=0.11, wspace=0.2)
+        for axes, (name, points) in zip(grid, panels.items(), strict=True):
+            _draw(axes, comparison, split, points)
+            axes.set_title(name, fontsize=9)
+        add_title(figure, f"{comparison.title}: {split} error by start")
+        handles, labels = grid[1].get_legend_handles_labels()
+        figure.legend(
+            handles,
+            labels,
+            loc="upper left",
+            bbox_to_anchor=(0.006, 1 - 0.32 / _HEIGHT),
+            ncols=3,
+            columnspacing=1.4,
+        )
+    return figure
+
+
+def _draw(
+    axes: Axes, comparison: Comparison, split: str, points: Sequence[tuple[Started, Spread]]
+) -> None:
+    dense = comparison.dense(split)
+    errors = [error.mean for _, error in points]
+    if dense:
+        errors.append(dense.error(split).mean)
+        axes.axhline(errors[-1], color="#8c8c8c", linewidth=1, label="dense")
+    sizes = [one.group.sizes["parameters"] for one, _ in points]
+    size_axis(axes, sizes, comparison.size_label("parameters"))
+    error_axis(axes, errors, f"{split} error")
+    for method in METHODS:
+        for start in STARTS:
+            line = [
+                (one.group.sizes["parameters"], error)
+                for one, error in points
+                if one.group.method == method and one.start == start
+            ]
+            if line:
+                _draw_line(axes, method, start, sorted(line, key=lambda point: point[0]))
+
+
+def _draw_line(axes: Axes, method: Method, start: str, line: _Line) -> None:
+    style, marker = _LOOKS[start]
+    axes.errorbar(
+        [size for size, _ in line],
+        [error.mean for _, error in line],
+        yerr=[error.std or 0.0 for _, error in line],
+        color=method.color,
+        linestyle=style,
+        marker=marker,
+        markersize=5.5,
+        linewidth=1.3,
+        elinewidth=1,
+        label=f"{method.label}, {start}",
+    )
