@@ -95,39 +95,41 @@ def sweep(variant: str) -> Iterator[Overrides]:
     name, _, part = variant.partition("_")
     network = _NETWORKS[name]
     if part == "dense":
-        yield from (_dense(network, seed=seed, num_validation=0) for seed in range(3))
-        yield _for_tuning(network)
+        yield from (dense_trial(name, seed) for seed in range(3))
+        yield _for_tuning(name)
         return
     third = {"train.num_epochs": network.epochs // 3, "optimizer.warmup_epochs": 0.33}
     if part == "tune":
         rates = values("optimizer.learning_rate", *network.rates)
         gains = values("optimizer.factor_gain", *network.gains)
-        start = _from(name, _for_tuning(network)) | {"train.test_at_end": False}
+        start = _from(name, _for_tuning(name)) | {"train.test_at_end": False}
         yield from product([start | third], rates, gains, network.tuned_layers)
         return
     for seed in range(3):
-        source = _dense(network, seed=seed, num_validation=0)
-        start = _from(name, source) | third | network.fine_tuning
+        start = _from(name, dense_trial(name, seed)) | third | network.fine_tuning
         if part == "distilled":
             start["distillation.teacher"] = start["compression.source"]
         weighted = values("compression.weighted", *((True,) if part else (True, False)))
         yield from product([start], network.layers, weighted)
 
 
-def _dense(network: _Network, *, seed: int, num_validation: int) -> Overrides:
+def dense_trial(name: str, seed: int) -> Overrides:
+    """Returns the trial of a network's dense sweep with that seed, trained on all images."""
+    network = _NETWORKS[name]
     return dense(_LAYER) | {
         "data.name": network.data,
-        "data.num_validation": num_validation,
+        "data.num_validation": 0,
         "optimizer.learning_rate": network.dense_rate,
         "train.num_epochs": network.epochs,
         "seed": seed,
     }
 
 
-def _for_tuning(network: _Network) -> Overrides:
+def _for_tuning(name: str) -> Overrides:
     """Returns the dense trial that has not seen the images which the tuning validates on."""
-    return _dense(network, seed=0, num_validation=network.num_validation) | {
-        "train.test_at_end": False
+    return dense_trial(name, 0) | {
+        "data.num_validation": _NETWORKS[name].num_validation,
+        "train.test_at_end": False,
     }
 
 

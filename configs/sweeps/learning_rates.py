@@ -20,6 +20,7 @@ from experiments.sweeping import Overrides, dense, kfc, low_rank, product, value
 
 BASE = {
     "mnist": "configs/mnist.py",
+    "mnist_best": "configs/mnist.py",
     "svhn": "configs/svhn.py:small",
     "svhn_best": "configs/svhn.py:small",
     "svhn_drawn": "configs/svhn.py:small",
@@ -46,15 +47,20 @@ _RATES = {
     "mnist": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2),
     "svhn": (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2),
 }
-_GAINS = {"mnist": (0.125, 0.25, 1.0), "svhn": (0.125, 0.25, 0.5, 1.0)}
+_GAINS = {"mnist": (0.25, 1.0), "svhn": (0.125, 0.25, 0.5, 1.0)}
 # Of the search: for every gain (None: no multipliers) the best rate of every layer, in their order.
 _BEST = {
+    "mnist": {
+        None: (8e-3, 8e-3, 1.6e-2, 1.6e-2, 8e-3),
+        0.25: (8e-3, 8e-3, 8e-3, 1.6e-2, 8e-3),
+    },
     "svhn": {
         None: (8e-3, 8e-3, 1.6e-2, 1.6e-2, 1.6e-2),
         0.125: (1.6e-2, 1.6e-2, 1.6e-2, 3.2e-2, 3.2e-2),
+        0.25: (8e-3, 8e-3, 8e-3, 3.2e-2, 1.6e-2),
     },
 }
-_BEST_DENSE = {"svhn": 1.6e-2}
+_BEST_DENSE = {"mnist": 8e-3, "svhn": 1.6e-2}
 _TRAINING = {
     "mnist": {"data.num_validation": 40_000, "train.num_epochs": 3},
     "svhn": {"data.name": "svhn_grey", "data.num_validation": 4_000, "train.num_epochs": 6},

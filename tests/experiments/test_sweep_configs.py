@@ -78,3 +78,41 @@ def test_the_sweep_covers_the_methods_with_equal_seeds(sweep):
         if layer["model.fc1.kind"] == "low_rank":
             size = layer["model.fc1.rank"] * (inputs + features)
             assert any(abs(s.num_parameters / size - 1) < 0.2 for s in structures)
+
+
+@pytest.mark.parametrize("network", ["mnist", "svhn"])
+@pytest.mark.parametrize("part", ["", "_tune", "_distilled"])
+def test_compressed_trials_start_from_trials_of_the_dense_sweep(
+    network, part, request, monkeypatch
+):
+    monkeypatch.chdir(request.config.rootpath)
+    sources = load_plan(f"configs/sweeps/compressed.py:{network}_dense").trials
+    by_folder = {f"runs/{network}-dense/{trial.name}": trial.overrides for trial in sources}
+    small = load_plan(f"configs/sweeps/compressed.py:{network}{part}").trials
+    for trial in small:
+        fields = trial.overrides
+        source = by_folder[fields["compression.source"]]
+        assert {f: fields[f] for f in ("seed", "data.name", "data.num_validation")} == {
+            f: source[f] for f in ("seed", "data.name", "data.num_validation")
+        }
+        assert fields["train.num_epochs"] == source["train.num_epochs"] / 3
+        assert ("distillation.teacher" in fields) == (part == "_distilled")
+        # Only the tuning may try things, and it must not see the test split.
+        assert fields.get("train.test_at_end", True) == (part != "_tune")
+    if part != "_tune":
+        assert {trial.overrides["seed"] for trial in small} == {0, 1, 2}
+        ways = [t.overrides.get("compression.weighted") for t in small]
+        assert set(ways) == ({True} if part else {True, False})
+
+
+def test_longer_training_is_as_long_as_that_of_its_teachers(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    teachers = load_plan("configs/sweeps/compressed.py:svhn_dense").trials
+    by_folder = {f"runs/svhn-dense/{trial.name}": trial.overrides for trial in teachers}
+    trials = load_plan("configs/sweeps/longer_training.py").trials
+    taught = [t.overrides for t in trials if "distillation.teacher" in t.overrides]
+    assert 2 * len(taught) == len(trials) == 6
+    for fields in taught:
+        teacher = by_folder[fields["distillation.teacher"]]
+        same = ("seed", "train.num_epochs", "optimizer.learning_rate", "data.num_validation")
+        assert [fields[f] for f in same] == [teacher[f] for f in same]
