@@ -7,6 +7,7 @@ fully connected layers are made of.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -102,7 +103,9 @@ def load_source(config: ConfigDict) -> FinishedRun | None:
 def decompose(
     source: FinishedRun,
     costs: list[LayerCost],
-    statistics: Mapping[str, InputStatistics] | None,
+    statistics: Mapping[str, InputStatistics],
+    *,
+    weighted: bool,
 ) -> Start:
     """Decomposes the source's layers to the structures that `costs` tell of a run's model.
 
@@ -112,24 +115,34 @@ def decompose(
     Args:
       source: the run to start from.
       costs: the layers of the model to start with.
-      statistics: what the source's layers see; None: decompose without weights.
+      statistics: what the source's layers see.
+      weighted: whether the errors of outputs are minimised, not those of kernels.
     """
     started = time.perf_counter()
     before, after = structures_of(_costs(source)), structures_of(costs)
     changed = {name: text for name, text in after.items() if text != before[name]}
     dense = to_dense(source.params, {name: before[name] for name in changed})
-    params, reports = convert(dense, changed, statistics=statistics)
+    params, reports = convert(dense, changed, statistics=statistics if weighted else None)
+    again = to_dense(params, changed)
     layers = {
         name: {
             "structure": after[name],
             "relative_error": report.relative_error,
-            "output_error": report.output_error,
+            "output_error": statistics[name].output_error(
+                *(_layer(tree, name)["kernel"] for tree in (dense, again)),
+                has_bias="bias" in _layer(dense, name),
+            ),
         }
         for name, report in reports.items()
     }
     replicated, _ = shardings()
     params, batch_stats = jax.device_put((params, source.batch_stats), replicated)
     return Start(params, batch_stats, layers, time.perf_counter() - started)
+
+
+def _layer(params: Any, name: str) -> Any:
+    """Returns the arrays of a layer by its path."""
+    return functools.reduce(lambda tree, key: tree[key], name.split("/"), params)
 
 
 def dense_params(source: FinishedRun) -> Any:

@@ -123,17 +123,16 @@ def make_start(
 
     Args:
       run: the run.
-      images: its images, of which the training images weigh the errors.
+      images: its images, of which the training images tell the errors of outputs.
       statistics: what the source's layers see, where known already.
     """
     if run.source is None or has_checkpoint(run.folder.checkpoints):
         return None
-    if not run.config.compression.weighted:
-        statistics = None
-    elif statistics is None:
+    if statistics is None:
         batch_size = run.config.train.eval_batch_size
         statistics = source_statistics(run.source, images.train, batch_size)
-    return decompose(run.source, run.costs, statistics)
+    weighted = run.config.compression.weighted
+    return decompose(run.source, run.costs, statistics, weighted=weighted)
 
 
 def train(run: Run, images: Images, start: Start | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -69,6 +70,23 @@ class InputStatistics:
         covariance = self.second_moment - np.outer(self.mean, self.mean)
         varies = np.trace(covariance) > 1e-12 * np.trace(self.second_moment)
         return covariance if varies else self.second_moment
+
+    def output_error(
+        self,
+        kernel: Float[Array, "inputs features"],
+        approx: Float[Array, "inputs features"],
+        *,
+        has_bias: bool,
+    ) -> float:
+        """Returns ``||x @ (kernel - approx)|| / ||x @ kernel||``, or 0 if there are no outputs.
+
+        With a bias, which an approximation may put right, means are left out of both.
+        """
+        exact = np.asarray(kernel, np.float64)
+        difference = exact - np.asarray(approx, np.float64)
+        weights = self.weights(has_bias=has_bias)
+        squares = [max(0.0, np.vdot(k, weights @ k)) for k in (difference, exact)]
+        return math.sqrt(squares[0] / squares[1]) if squares[1] > 0 else 0.0
 
 
 def input_statistics(

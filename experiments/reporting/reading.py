@@ -113,6 +113,7 @@ def _outcome(result: dict[str, Any]) -> Outcome:
     errors = _errors(result)
     if not all(map(math.isfinite, errors.values())):
         raise ValueError(f"the errors are {errors}")
+    compression = result.get("compression", {})
     whole, seconds, device = result["whole_model"], result["seconds"], result["device"]
     names = [field.name for field in dataclasses.fields(Layer)]
     return Outcome(
@@ -129,7 +130,12 @@ def _outcome(result: dict[str, Any]) -> Outcome:
         train_seconds=float(seconds["train"]),
         device=f"{device['count']} x {device['kind']}",
         git_revision=str(result.get("git_revision") or ""),
-        before=_errors(result.get("compression", {}).get("before_training", {})),
+        before=_errors(compression.get("before_training", {})),
+        output_errors={
+            name: float(layer["output_error"])
+            for name, layer in compression.get("layers", {}).items()
+            if layer["output_error"] is not None
+        },
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Sequence
 
 from experiments.reporting.comparisons import Comparison, Group, Spread
@@ -26,6 +27,7 @@ HEAD = (
     "parameters of the layers",
     "total parameters",
     "epochs",
+    "relative error of outputs",
     "error before training",
     "error",
     "above dense",
@@ -46,6 +48,16 @@ class Started:
     group: Group
     start: str
     before: Spread | None
+
+    @property
+    def output_error(self) -> Spread | None:
+        """Relative error of the outputs of the decomposed layers, their mean; None from scratch."""
+        errors = [
+            statistics.fmean(trial.outcome.output_errors.values())
+            for trial in self.group.trials
+            if trial.outcome.output_errors
+        ]
+        return Spread.of(errors) if errors else None
 
 
 def started_groups(comparison: Comparison, split: str) -> list[Started]:
@@ -83,6 +95,7 @@ def start_cells(
     rows = []
     for one in started:
         error, sizes = one.group.error(split), one.group.sizes
+        outputs = one.output_error
         epochs = one.group.trials[0].config.get("train.num_epochs", 0)
         above = error.mean - dense.error(split).mean if dense else None
         rows.append(
@@ -93,6 +106,7 @@ def start_cells(
                 (count(sizes["layer_parameters"]), sizes["layer_parameters"]),
                 (count(sizes["parameters"]), sizes["parameters"]),
                 (str(epochs), epochs),
+                (f"{outputs.mean:.3f}" if outputs else "", outputs and outputs.mean),
                 (spread(one.before) if one.before else "", one.before and one.before.mean),
                 (spread(error), error.mean),
                 ("" if above is None else f"{above * 100:+.2f}", above),

@@ -54,6 +54,7 @@ class Outcome:
       device: what it ran on.
       git_revision: commit of the code, or empty.
       before: fraction of errors by split before training, of a run that compresses another one.
+      output_errors: relative error of the outputs of every layer that it decomposed.
     """
 
     errors: dict[str, float]
@@ -69,6 +70,7 @@ class Outcome:
     device: str
     git_revision: str
     before: dict[str, float] = dataclasses.field(default_factory=dict)
+    output_errors: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

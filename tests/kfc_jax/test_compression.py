@@ -542,3 +542,17 @@ def test_many_layers_are_shared_out_within_the_budget(monkeypatch):
 
     assert total(thinned)[0] <= 150
     assert total(exact)[1] <= total(thinned)[1] <= 1.2 * total(exact)[1]
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_an_output_error_is_that_of_the_outputs_and_a_bias_takes_their_means(has_bias):
+    random = np.random.default_rng(0)
+    x, kernel = 1 + random.normal(size=(50, 8)), random.normal(size=(8, 5))
+    approx = kernel + 0.1 * random.normal(size=(8, 5))
+    outputs, errors = x @ kernel, x @ (kernel - approx)
+    if has_bias:
+        outputs, errors = outputs - outputs.mean(0), errors - errors.mean(0)
+    expected = np.linalg.norm(errors) / np.linalg.norm(outputs)
+    found = InputStatistics.of(x).output_error(kernel, approx, has_bias=has_bias)
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert InputStatistics.of(x).output_error(0 * kernel, 0 * kernel, has_bias=has_bias) == 0

@@ -21,7 +21,15 @@ def decompose(folder, seed, before, after, **config):
             "config.json",
             {"compression": {"source": f"runs/seed={seed}", "weighted": True}, **config},
         ),
-        ("result.json", {"compression": {"before_training": {"test": {"error": before}}}}),
+        (
+            "result.json",
+            {
+                "compression": {
+                    "before_training": {"test": {"error": before}},
+                    "layers": {"fc1": {"output_error": before + 0.1}},
+                }
+            },
+        ),
     ):
         content = json.loads((folder / name).read_text()) | part
         (folder / name).write_text(json.dumps(content))
@@ -58,7 +66,7 @@ def test_the_cells_say_what_was_gained_over_dense(runs):
     (comparison,) = compare(read_sweeps([runs]))
     cells = start_cells(comparison, "test", started_groups(comparison, "test"))
     texts = [[text for text, _ in row] for row in cells]
-    assert texts[1][3:6] == ["3,140", "34,220", "2"]
+    assert texts[1][3:7] == ["3,140", "34,220", "2", "0.411"]
     assert [row[-1] for row in texts] == ["+0.30", "+0.20", "+0.10"]
 
 
@@ -66,7 +74,10 @@ def test_the_report_draws_and_lists_them(runs, tmp_path):
     write_report([runs], tmp_path / "report")
     assert (tmp_path / "report" / "starts.png").stat().st_size > 10_000
     summary = (tmp_path / "report" / "summary.md").read_text()
-    assert "| KFC | `2:16x20*50x25` | decomposed by data | 3,140 | 34,220 | 2 | 31.10%" in summary
+    assert (
+        "| KFC | `2:16x20*50x25` | decomposed by data | 3,140 | 34,220 | 2 | 0.411 | 31.10%"
+        in summary
+    )
     assert "decomposed by data, distilled" in (tmp_path / "report" / "index.html").read_text()
 
 
