@@ -70,6 +70,7 @@ def get_config() -> ConfigDict:
             "compression": {
                 "source": "",  # the --workdir of a finished run to start from; empty: from scratch
                 "weighted": True,  # least errors of layers' outputs on its images, not of kernels
+                "reordered": True,  # hidden units in the order that suits the structures best
             },
             "distillation": {
                 "teacher": "",  # the --workdir of a finished run; empty: no teacher

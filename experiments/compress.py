@@ -35,6 +35,12 @@ _METHOD = flags.DEFINE_enum(
 _WEIGHTED = flags.DEFINE_bool(
     "weighted", True, "Least errors of layers' outputs on the training images, not of kernels."
 )
+_REORDERED = flags.DEFINE_bool(
+    "reordered",
+    True,
+    "Put hidden units in the order that suits the chosen structures best; what the model computes "
+    "stays.",
+)
 _FINETUNE_EPOCHS = flags.DEFINE_integer(
     "finetune_epochs",
     None,
@@ -63,6 +69,7 @@ def main(argv: list[str]) -> None:
             budget=_BUDGET.value,
             method=_METHOD.value,
             weighted=_WEIGHTED.value,
+            reordered=_REORDERED.value,
             finetune_epochs=_FINETUNE_EPOCHS.value,
             learning_rate=_LEARNING_RATE.value,
             distill=_DISTILL.value,

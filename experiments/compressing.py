@@ -30,6 +30,7 @@ class Request:
       budget: text form of a `kfc_jax.Budget`.
       method: `auto`, `kfc` or `low_rank`.
       weighted: whether the errors of outputs on the training images count, not those of kernels.
+      reordered: whether hidden units are put in the order that suits the structures best.
       finetune_epochs: epochs of fine-tuning; None: a third of the config's `train.num_epochs`.
       learning_rate: of the fine-tuning; None: the config's.
       distill: weight of the source's classes in the loss of the fine-tuning; 0: no distillation.
@@ -39,6 +40,7 @@ class Request:
     budget: str
     method: str = "auto"
     weighted: bool = True
+    reordered: bool = True
     finetune_epochs: int | None = None
     learning_rate: float | None = None
     distill: float = 0.0
@@ -120,12 +122,14 @@ def _make_config(request: Request, config: ConfigDict | None) -> ConfigDict:
     if config is None:
         config, _ = read_run(request.source)
         defaults = mnist.get_config()
-        for part in ("compression", "distillation"):  # not in runs from before there were these
-            config[part] = config.get(part, defaults[part])
+        for part in ("compression", "distillation"):  # not all in runs from before there were these
+            config[part] = ConfigDict({**defaults[part], **config.get(part, {})})
         config.distillation.teacher = ""
     else:
         config = config.copy_and_resolve_references()
-    config.compression.update(source=request.source, weighted=request.weighted)
+    config.compression.update(
+        source=request.source, weighted=request.weighted, reordered=request.reordered
+    )
     before, epochs = config.train.num_epochs, request.finetune_epochs
     epochs = max(1, round(before / 3)) if epochs is None else epochs
     config.train.num_epochs = epochs

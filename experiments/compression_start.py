@@ -23,8 +23,8 @@ from experiments.accounting import LayerCost, layer_costs
 from experiments.data import ImageSet
 from experiments.devices import shardings
 from experiments.finished_runs import FinishedRun, load_named_run, read_named_run
-from experiments.models import make_model
-from kfc_jax import InputStatistics, convert, input_statistics, to_dense
+from experiments.models import READERS, make_model
+from kfc_jax import InputStatistics, convert, input_statistics, reorder_units, to_dense
 
 _SPLITS = ("validation", "test")
 
@@ -106,6 +106,7 @@ def decompose(
     statistics: Mapping[str, InputStatistics],
     *,
     weighted: bool,
+    reordered: bool,
 ) -> Start:
     """Decomposes the source's layers to the structures that `costs` tell of a run's model.
 
@@ -117,11 +118,16 @@ def decompose(
       costs: the layers of the model to start with.
       statistics: what the source's layers see.
       weighted: whether the errors of outputs are minimised, not those of kernels.
+      reordered: whether hidden units are put in the order with the least error first.
     """
     started = time.perf_counter()
     before, after = structures_of(_costs(source)), structures_of(costs)
     changed = {name: text for name, text in after.items() if text != before[name]}
     dense = to_dense(source.params, {name: before[name] for name in changed})
+    if reordered:
+        dense, statistics = reorder_units(
+            dense, changed, READERS, statistics=statistics, weighted=weighted
+        )
     params, reports = convert(dense, changed, statistics=statistics if weighted else None)
     again = to_dense(params, changed)
     layers = {

@@ -67,6 +67,7 @@ _RULES: dict[str, _Rule] = {
     "optimizer.scale_factors": _YES_OR_NO,
     "optimizer.factor_gain": _number(0, above=True),
     "compression.source": _ANY_TEXT,
+    "compression.reordered": _YES_OR_NO,
     "compression.weighted": _YES_OR_NO,
     "distillation.teacher": _ANY_TEXT,
     "distillation.weight": (float, lambda weight: 0 < weight <= 1, "a number above 0, at most 1"),

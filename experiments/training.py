@@ -131,8 +131,13 @@ def make_start(
     if statistics is None:
         batch_size = run.config.train.eval_batch_size
         statistics = source_statistics(run.source, images.train, batch_size)
-    weighted = run.config.compression.weighted
-    return decompose(run.source, run.costs, statistics, weighted=weighted)
+    return decompose(
+        run.source,
+        run.costs,
+        statistics,
+        weighted=run.config.compression.weighted,
+        reordered=run.config.compression.reordered,
+    )
 
 
 def train(run: Run, images: Images, start: Start | None = None) -> dict[str, Any]:
@@ -265,8 +270,8 @@ class _Trainer:
             result["teacher"] = {"run": run.config.distillation.teacher, **run.teacher.errors}
         if run.source:
             source = {"run": run.config.compression.source, **source_errors(run.source)}
-            weighted = run.config.compression.weighted
-            result["compression"] = {"source": source, "weighted": weighted, **self._compression}
+            how = {name: run.config.compression[name] for name in ("weighted", "reordered")}
+            result["compression"] = {"source": source, **how, **self._compression}
         run.folder.write_result(result)
         self._progress.say(f"\n{cost_table(run.costs)}\n{summary(result)}")
         return result

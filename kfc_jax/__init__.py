@@ -16,7 +16,9 @@ from kfc_jax.explaining import Explanation, explain
 from kfc_jax.input_statistics import InputStatistics, input_statistics
 from kfc_jax.linen import KFCDense, LowRankDense
 from kfc_jax.optimizers import add_decayed_weights, factor_multipliers, scale_factor_updates
+from kfc_jax.reordering import reorder_units
 from kfc_jax.structure import KroneckerSum, KroneckerTerm
+from kfc_jax.unit_order import unit_order
 
 __all__ = [
     "Budget",
@@ -41,8 +43,10 @@ __all__ = [
     "materialize",
     "nearest_kronecker_sum",
     "plan_compression",
+    "reorder_units",
     "replace_dense",
     "scale_factor_updates",
     "spectrum",
     "to_dense",
+    "unit_order",
 ]

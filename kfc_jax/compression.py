@@ -10,10 +10,9 @@ that of its output, otherwise that of its kernel.
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -33,24 +32,21 @@ from kfc_jax.compression_plan import (
 )
 from kfc_jax.contraction import Factors, materialize
 from kfc_jax.decomposition import DecompositionReport, low_rank, nearest_kronecker_sum
-from kfc_jax.input_statistics import InputStatistics
+from kfc_jax.dense_layers import (
+    DenseLayer,
+    Statistics,
+    check_paths,
+    copied,
+    dense_layers,
+    leaves_of_layers,
+    node,
+    they_are,
+    weights_of,
+)
 from kfc_jax.kernel_options import METHODS, Choice, KernelOptions
 from kfc_jax.structure import KroneckerSum
 
-Statistics = Mapping[str, InputStatistics]
-
 _MOST_ROUNDS = 12
-
-
-@dataclasses.dataclass(frozen=True)
-class _DenseLayer:
-    keys: tuple[Any, ...]
-    kernel: Any
-    bias: Any | None
-
-    @property
-    def path(self) -> str:
-        return "/".join(map(str, self.keys))
 
 
 def plan_compression(
@@ -116,13 +112,13 @@ def plan_compression(
         raise ValueError(f"min_matrix_rank is {min_matrix_rank}; it must be a fraction, 0 to 1.")
     if max_shapes < 1:
         raise ValueError(f"max_shapes is {max_shapes}; it must be at least 1.")
-    layers = _dense_layers(params)
+    layers = dense_layers(params)
     fixed = {path: str(structure) for path, structure in (structures or {}).items()}
-    _check_paths(fixed, layers)
+    check_paths(fixed, layers)
     for patterns in (include, exclude):
         for pattern in patterns:
             if pattern != "*" and not fnmatch.filter(layers, pattern):
-                raise ValueError(f"No dense layer matches {pattern!r}; {_they_are(layers)}")
+                raise ValueError(f"No dense layer matches {pattern!r}; {they_are(layers)}")
     for path in layers:
         is_open = any(fnmatch.fnmatchcase(path, pattern) for pattern in include)
         if not is_open or any(fnmatch.fnmatchcase(path, pattern) for pattern in exclude):
@@ -132,7 +128,7 @@ def plan_compression(
         KernelOptions(
             path,
             layer.kernel,
-            None if fixed.get(path) == DENSE else _weights(layer, statistics),
+            None if fixed.get(path) == DENSE else weights_of(layer, statistics),
             cost=_flops if budget.kind == FLOPS else _parameters,
             method=method,
             structure=fixed.get(path),
@@ -174,16 +170,16 @@ def convert(
     Raises:
       ValueError: if the plan does not suit the parameters, or a number is not finite.
     """
-    layers, structures = _dense_layers(params), structures_of(plan)
-    _check_paths(structures, layers)
+    layers, structures = dense_layers(params), structures_of(plan)
+    check_paths(structures, layers)
     parsed = {}  # all of them before the first decomposition
     for path, text in structures.items():
         LayerPlan(path, *layers[path].kernel.shape, text)
         parsed[path] = read_structure(text, *layers[path].kernel.shape)
     weights = {
-        path: _weights(layers[path], statistics) for path, (m, _) in parsed.items() if m != DENSE
+        path: weights_of(layers[path], statistics) for path, (m, _) in parsed.items() if m != DENSE
     }
-    new, reports = _copied(params), {}
+    new, reports = copied(params), {}
     for path, moment in weights.items():
         layer, (method, structure) = layers[path], parsed[path]
         if method == LOW_RANK:
@@ -207,7 +203,7 @@ def convert(
                 )
                 bias = np.asarray(layer.bias, np.float64) + mean @ difference
                 arrays["bias"] = jnp.asarray(bias, layer.bias.dtype)
-        _node(new, layer.keys[:-1])[layer.keys[-1]] = arrays
+        node(new, layer.keys[:-1])[layer.keys[-1]] = arrays
     return new, reports
 
 
@@ -224,8 +220,8 @@ def to_dense(params: Mapping[str, Any], plan: Structures) -> dict[str, Any]:
     Raises:
       ValueError: if a layer of the plan is not there, or has other factors.
     """
-    new = _copied(params)
-    found = dict(_leaves_of_layers(params))
+    new = copied(params)
+    found = dict(leaves_of_layers(params))
     for path, text in structures_of(plan).items():
         if text == DENSE:
             continue
@@ -245,7 +241,7 @@ def to_dense(params: Mapping[str, Any], plan: Structures) -> dict[str, Any]:
                 "the structures that were saved with the parameters."
             ) from error
         rest = {name: array for name, array in arrays.items() if name not in kernels}
-        _node(new, keys[:-1])[keys[-1]] = {"kernel": kernel, **rest}
+        node(new, keys[:-1])[keys[-1]] = {"kernel": kernel, **rest}
     return new
 
 
@@ -272,7 +268,7 @@ def _choose(options: Sequence[KernelOptions], budget: Budget, limit: int | None)
 def _kernel_limit(
     budget: Budget,
     options: Sequence[KernelOptions],
-    layers: Mapping[str, _DenseLayer],
+    layers: Mapping[str, DenseLayer],
     other: int,
 ) -> int:
     """Returns what the budget leaves for the kernels."""
@@ -297,24 +293,6 @@ def _flops(structure: KroneckerSum) -> int:
     return structure.flops(1)
 
 
-def _weights(layer: _DenseLayer, statistics: Statistics | None) -> Any:
-    """Returns what the layer's output error is weighted by; None: the kernel's error counts."""
-    if statistics is None:
-        return None
-    if layer.path not in statistics:
-        raise ValueError(
-            f"There are no statistics of layer {layer.path!r}; there are for "
-            f"{', '.join(statistics) or 'none'}. Find them with input_statistics, or exclude it."
-        )
-    weights = statistics[layer.path].weights(has_bias=layer.bias is not None)
-    if len(weights) != layer.kernel.shape[0]:
-        raise ValueError(
-            f"The statistics of layer {layer.path!r} are of {len(weights)} inputs, but its kernel "
-            f"has {layer.kernel.shape[0]}: take those of this model."
-        )
-    return weights
-
-
 def _dense_kernel(arrays: Mapping[str, Any], method: str, structure: KroneckerSum) -> Any:
     """Returns the kernel of a layer's arrays, formed in float32 at least."""
     if method == LOW_RANK:
@@ -335,54 +313,3 @@ def _size_of(kernels: Mapping[str, Any], text: str) -> tuple[int, int]:
         return kernels["kernel_u"].shape[0], kernels["kernel_v"].shape[1]
     structure = KroneckerSum.parse(text)
     return structure.inputs, structure.features
-
-
-def _dense_layers(params: Mapping[str, Any]) -> dict[str, _DenseLayer]:
-    """Returns the dense layers by path, and checks that their numbers are finite."""
-    layers = {}
-    for path, (keys, arrays) in _leaves_of_layers(params):
-        kernel = arrays.get("kernel")
-        if np.ndim(kernel) != 2 or arrays.keys() - {"kernel", "bias"}:
-            continue
-        layers[path] = _DenseLayer(keys, kernel, arrays.get("bias"))
-        for name, array in arrays.items():
-            if not (jnp.issubdtype(array.dtype, jnp.floating) and np.isfinite(array).all()):
-                raise ValueError(
-                    f"The {name} of layer {path!r} has numbers that are NaN, infinite or not "
-                    "floating: take a checkpoint from before the training diverged."
-                )
-    return layers
-
-
-def _leaves_of_layers(
-    tree: Mapping[str, Any], keys: tuple[Any, ...] = ()
-) -> Iterator[tuple[str, tuple[tuple[Any, ...], dict[str, Any]]]]:
-    """Yields for every module with arrays its path, its keys and its arrays."""
-    arrays = {k: v for k, v in tree.items() if v is not None and not isinstance(v, Mapping)}
-    if arrays:
-        yield "/".join(map(str, keys)), (keys, arrays)
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves_of_layers(value, (*keys, key))
-
-
-def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _copied(v) if isinstance(v, Mapping) else v for k, v in tree.items()}
-
-
-def _node(tree: dict[str, Any], keys: Sequence[Any]) -> dict[str, Any]:
-    for key in keys:
-        tree = tree[key]
-    return tree
-
-
-def _check_paths(structures: Mapping[str, Any], layers: Mapping[str, Any]) -> None:
-    if unknown := [path for path in structures if path not in layers]:
-        raise ValueError(
-            f"The parameters have no dense layer {unknown[0]!r}; {_they_are(layers)} A checkpoint "
-            "of another model?"
-        )
-
-
-def _they_are(layers: Mapping[str, Any]) -> str:
-    return f"the dense layers are {', '.join(layers) or 'none'}."

@@ -22,10 +22,9 @@ float64.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -34,17 +33,20 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from kfc_jax.rearrangement import Vectors, add_product, rearrange, restore
+from kfc_jax.kernel_fit import (
+    NOTHING_LEFT,
+    KernelFit,
+    Moment,
+    output_norm,
+    ratio,
+    residual_of,
+    to_float64,
+    to_tensor,
+)
 from kfc_jax.second_moment import second_moment_of
 from kfc_jax.singular import leading_singular
 from kfc_jax.structure import KroneckerSum, KroneckerTerm, Shape
-from kfc_jax.term_fitting import alternate, canonical, fit_term, fit_term_weighted
-
-_Terms = list[Vectors]  # the vectors of every term
-_Kernel = Float[np.ndarray, "inputs features"]
-_Moment = Float[np.ndarray, "inputs inputs"]
-
-_NOTHING_LEFT = 1e-14  # a relative error of rounding alone
+from kfc_jax.term_fitting import canonical
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Spectrum:
         """The least relative error for every rank from 0 to ``count``; zeros for a zero kernel."""
         squares = self.singular_values**2
         beyond = max(0.0, self.norm**2 - squares.sum())  # of the values that are not here
-        if beyond < _NOTHING_LEFT * self.norm**2:
+        if beyond < NOTHING_LEFT * self.norm**2:
             beyond = 0.0
         tails = np.append(np.cumsum(squares[::-1])[::-1], 0.0) + beyond
         return np.sqrt(tails) / (self.norm or 1.0)
@@ -159,7 +161,7 @@ def nearest_kronecker_sum(
         raise ValueError(f"Got shrinkage={shrinkage}: it is 0 or more, 0.01 as a rule.")
     moment = second_moment_of(inputs, second_moment, structure.inputs)
 
-    fit = _Fit(kernel, structure, max_sweeps, tolerance)
+    fit = KernelFit(kernel, structure, max_sweeps, tolerance)
     terms, errors, converged = fit.plain()
     if moment is not None:
         terms, errors, converged = fit.weighted(moment, shrinkage, terms)
@@ -210,7 +212,7 @@ def low_rank(
         )
     moment = second_moment_of(inputs, second_moment, rows)
     structure = KroneckerSum((KroneckerTerm(((rows, 1), (1, columns)), rank),))
-    matrix = _float64(kernel)
+    matrix = to_float64(kernel)
     if moment is None:
         u, s, vh = leading_singular(matrix, rank)
         u = u * s
@@ -265,115 +267,11 @@ def spectrum(
     term = structure.terms[0]
     if max_rank is not None and max_rank < 1:
         raise ValueError(f"Got max_rank={max_rank}: take at least 1, or leave it out for all.")
-    matrix = _tensor(_float64(kernel), term)
+    matrix = to_tensor(to_float64(kernel), term)
     norm = float(np.linalg.norm(matrix))
     if max_rank is None or max_rank >= term.max_rank:
         return Spectrum(scipy.linalg.svdvals(matrix, overwrite_a=True, check_finite=False), norm)
     return Spectrum(leading_singular(matrix, max_rank)[1], norm)
-
-
-class _Fit:
-    """The sweeps over the terms of one kernel.
-
-    ``residual`` is always the kernel minus all terms, ``(inputs, features)``, updated in place.
-    """
-
-    def __init__(
-        self, kernel: Any, structure: KroneckerSum, max_sweeps: int, tolerance: float
-    ) -> None:
-        self.kernel, self.structure = kernel, structure
-        self.max_sweeps, self.tolerance = max_sweeps, tolerance
-
-    def plain(self) -> tuple[_Terms, list[float], bool]:
-        """Returns the terms, the error at the start and after each sweep, and if it converged."""
-        terms, residual = self._start(fit_term, np.linalg.norm)
-        only = self.structure.terms[0]
-        if len(terms) == 1 and only.num_factors <= 2 and not self.structure.is_padded:
-            error, norm = (np.linalg.norm(a) for a in (residual, _float64(self.kernel)))
-            return terms, [_ratio(error, norm)], True
-
-        def resolve(term: KroneckerTerm, tensor: Any, vectors: Vectors) -> Vectors:
-            if term.num_factors > 2:
-                return alternate(tensor, vectors, term.shapes)
-            add_product(tensor, vectors)
-            vectors = fit_term(tensor, term)
-            add_product(tensor, vectors, -1)
-            return vectors
-
-        return self._sweep(terms, residual, resolve, np.linalg.norm)
-
-    def weighted(
-        self, moment: _Moment, shrinkage: float, plain: _Terms
-    ) -> tuple[_Terms, list[float], bool]:
-        """The same for the error of the output, never above that of the terms ``plain``."""
-        weights = moment + shrinkage * np.trace(moment) / len(moment) * np.eye(len(moment))
-        padded = {term.inputs: _padded(weights, term.inputs) for term in self.structure.terms}
-
-        def fit(tensor: Any, term: KroneckerTerm) -> Vectors:
-            return fit_term_weighted(tensor, term, padded[term.inputs])
-
-        def resolve(term: KroneckerTerm, tensor: Any, vectors: Vectors) -> Vectors:
-            return alternate(tensor, vectors, term.shapes, padded[term.inputs])
-
-        error = functools.partial(_output_norm, weights)
-        terms, residual = self._start(fit, error)
-        plain_residual = _residual(self.kernel, self.structure, plain)
-        bound = _output_norm(moment, plain_residual)
-        if error(plain_residual) <= error(residual):
-            terms, residual = plain, plain_residual
-        terms, errors, converged = self._sweep(terms, residual, resolve, error)
-        if _output_norm(moment, _residual(self.kernel, self.structure, terms)) > bound:
-            # It gained on the kernel's own error alone: ``plain`` was a poor local optimum.
-            return plain, [_ratio(error(plain_residual), error(_float64(self.kernel)))], converged
-        return terms, errors, converged
-
-    def _start(
-        self, fit: Callable[[Any, KroneckerTerm], Vectors], error: Callable[[_Kernel], float]
-    ) -> tuple[_Terms, _Kernel]:
-        """Fits each term to what those before it leave, with every term once as the first."""
-        count = len(self.structure.terms)
-        best, least = None, math.inf
-        for first in range(count):
-            terms: _Terms = [()] * count
-            residual = _float64(self.kernel)
-            for t in [first, *(t for t in range(count) if t != first)]:
-                term = self.structure.terms[t]
-                tensor = _tensor(residual, term)
-                terms[t] = fit(tensor, term)
-                add_product(tensor, terms[t], -1)
-                restore(tensor, term.shapes, out=residual)
-            if (now := error(residual)) < least or best is None:
-                best, least = (terms, residual), now
-        return best
-
-    def _sweep(
-        self,
-        terms: _Terms,
-        residual: _Kernel,
-        resolve: Callable[[KroneckerTerm, Any, Vectors], Vectors],
-        error: Callable[[_Kernel], float],
-    ) -> tuple[_Terms, list[float], bool]:
-        """Re-solves the terms in turn, given the others, until the error stops falling.
-
-        ``resolve`` gets a term, its residual rearranged, which it updates, and its vectors.
-        """
-        norm = error(_float64(self.kernel))
-        errors = [_ratio(error(residual), norm)]
-        for _ in range(self.max_sweeps):
-            if errors[-1] <= _NOTHING_LEFT:
-                return terms, errors, True
-            before, terms = terms, list(terms)
-            for t, term in enumerate(self.structure.terms):
-                tensor = _tensor(residual, term)
-                terms[t] = resolve(term, tensor, terms[t])
-                restore(tensor, term.shapes, out=residual)
-            now = _ratio(error(residual), norm)
-            if now > errors[-1]:  # rounding, at the optimum
-                return before, errors, True
-            errors.append(now)
-            if errors[-2] - now <= self.tolerance * errors[-2]:
-                return terms, errors, True
-        return terms, errors, False
 
 
 def _check_kernel(kernel: Any) -> Any:
@@ -399,59 +297,21 @@ def _check_kernel(kernel: Any) -> Any:
     return jax.dtypes.canonicalize_dtype(dtype)
 
 
-def _float64(kernel: Any) -> _Kernel:
-    return np.array(kernel, np.float64, order="C")
-
-
-def _padded(array: Any, rows: int, columns: int | None = None) -> Any:
-    columns = rows if columns is None else columns
-    if array.shape == (rows, columns):
-        return array
-    return np.pad(array, ((0, rows - array.shape[0]), (0, columns - array.shape[1])))
-
-
-def _tensor(kernel: _Kernel, term: KroneckerTerm) -> Float[np.ndarray, "*axes"]:
-    """Returns a kernel as a term sees it: padded with zeros and rearranged, always a copy."""
-    tensor = rearrange(_padded(kernel, term.inputs, term.features), term.shapes)
-    return tensor.copy() if np.shares_memory(tensor, kernel) else tensor
-
-
-def _residual(kernel: Any, structure: KroneckerSum, terms: Sequence[Vectors]) -> _Kernel:
-    """Returns the kernel minus all terms."""
-    residual = _float64(kernel)
-    for term, vectors in zip(structure.terms, terms, strict=True):
-        tensor = _tensor(residual, term)
-        add_product(tensor, vectors, -1)
-        restore(tensor, term.shapes, out=residual)
-    return residual
-
-
-def _output_norm(moment: _Moment, kernel: _Kernel) -> float:
-    """Returns the root mean square of ``||x @ kernel||`` over inputs of this second moment."""
-    return math.sqrt(max(0.0, np.vdot(kernel, moment @ kernel)))
-
-
-def _ratio(error: float, norm: float) -> float:
-    return float(error / norm) if norm > 0 else 0.0
-
-
 def _report(
     kernel: Any,
     structure: KroneckerSum,
     factors: Sequence[Sequence[Array]],
-    moment: _Moment | None,
+    moment: Moment | None,
     errors: Sequence[float],
     converged: bool,
     started: float,
 ) -> DecompositionReport:
     terms = [[np.asarray(f, np.float64).reshape(len(f), -1) for f in arrays] for arrays in factors]
-    residual = _residual(kernel, structure, terms)
-    relative_error = _ratio(np.linalg.norm(residual), np.linalg.norm(_float64(kernel)))
+    residual = residual_of(kernel, structure, terms)
+    relative_error = ratio(np.linalg.norm(residual), np.linalg.norm(to_float64(kernel)))
     output_error = None
     if moment is not None:
-        output_error = _ratio(
-            _output_norm(moment, residual), _output_norm(moment, _float64(kernel))
-        )
+        output_error = ratio(output_norm(moment, residual), output_norm(moment, to_float64(kernel)))
     chosen = relative_error if moment is None else output_error
     return DecompositionReport(
         relative_error=relative_error,

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from kfc_jax.linen import KFCDense, LowRankDense
 from kfc_jax.second_moment import second_moment_of
@@ -70,6 +70,11 @@ class InputStatistics:
         covariance = self.second_moment - np.outer(self.mean, self.mean)
         varies = np.trace(covariance) > 1e-12 * np.trace(self.second_moment)
         return covariance if varies else self.second_moment
+
+    def reordered(self, order: Int[np.ndarray, " inputs"]) -> InputStatistics:
+        """Returns the statistics of the inputs in another order."""
+        mean = None if self.mean is None else self.mean[order]
+        return InputStatistics(self.second_moment[np.ix_(order, order)], mean)
 
     def output_error(
         self,

@@ -6,9 +6,10 @@ Two sweeps, the dense models and what is made of them, which looks for them in `
     ... --config=configs/sweeps/compressed.py:mnist --workdir=runs/mnist-small
 
 after `python -m experiments.sweep`. `fc1` becomes a Kronecker sum (three structures) or low rank
-(three ranks), by the least error of its outputs on the training images or of its kernel, and the
-model is trained for a third of the dense one's epochs. 3 seeds, each from the dense model of its
-seed; all training images; the test split is read before and after the fine-tuning.
+(three ranks), by the least error of its kernel, of its outputs on the training images, or of those
+with the hidden units reordered; and the model is trained for a third of the dense one's epochs.
+3 seeds, each from the dense model of its seed; all training images; the test split is read before
+and after the fine-tuning.
 
     ...:mnist_dense, :mnist    LeNet-5, 6 epochs and 2
     ...:svhn_dense, :svhn      the small network, 12 epochs and 4, on svhn_grey, a prepared subset
@@ -42,8 +43,7 @@ class _Network(NamedTuple):
     layers: list[Overrides]
     tuned_layers: list[Overrides]
     rates: tuple[float, ...]
-    gains: tuple[float, ...]
-    fine_tuning: Overrides
+    fine_tuning: dict[str, float]  # the best rate for every kind of layer, of the tuning
 
 
 _NETWORKS = {
@@ -61,8 +61,7 @@ _NETWORKS = {
         ],
         tuned_layers=[kfc(_LAYER, "2:16x20*50x25"), low_rank(_LAYER, 5)],
         rates=(1e-3, 2e-3, 4e-3, 8e-3),
-        gains=(0.25,),
-        fine_tuning={},
+        fine_tuning={"kfc": 4e-3, "low_rank": 8e-3},
     ),
     "svhn": _Network(
         base="configs/svhn.py:small",
@@ -78,9 +77,19 @@ _NETWORKS = {
         ],
         tuned_layers=[kfc(_LAYER, "2:16x16*64x32"), low_rank(_LAYER, 3)],
         rates=(2e-3, 4e-3, 8e-3, 1.6e-2),
-        gains=(0.125,),
-        fine_tuning={},
+        fine_tuning={"kfc": 8e-3, "low_rank": 8e-3},
     ),
+}
+
+_WAYS = {
+    kind: [
+        {"compression.weighted": weighted, "compression.reordered": reordered}
+        for weighted, reordered in ways
+    ]
+    for kind, ways in {
+        "kfc": ((False, False), (True, False), (True, True)),
+        "low_rank": ((False, False), (True, False)),  # to which the order makes no difference
+    }.items()
 }
 
 BASE = {
@@ -98,19 +107,25 @@ def sweep(variant: str) -> Iterator[Overrides]:
         yield from (dense_trial(name, seed) for seed in range(3))
         yield _for_tuning(name)
         return
-    third = {"train.num_epochs": network.epochs // 3, "optimizer.warmup_epochs": 0.33}
+    third = {
+        "train.num_epochs": network.epochs // 3,
+        "optimizer.warmup_epochs": 0.33,
+        "optimizer.factor_gain": 0.25,
+    }
     if part == "tune":
+        start = _from(name, _for_tuning(name)) | third | {"train.test_at_end": False}
         rates = values("optimizer.learning_rate", *network.rates)
-        gains = values("optimizer.factor_gain", *network.gains)
-        start = _from(name, _for_tuning(name)) | {"train.test_at_end": False}
-        yield from product([start | third], rates, gains, network.tuned_layers)
+        yield from product([start], rates, network.tuned_layers)
         return
     for seed in range(3):
-        start = _from(name, dense_trial(name, seed)) | third | network.fine_tuning
+        start = _from(name, dense_trial(name, seed)) | third
         if part == "distilled":
             start["distillation.teacher"] = start["compression.source"]
-        weighted = values("compression.weighted", *((True,) if part else (True, False)))
-        yield from product([start], network.layers, weighted)
+        for layer in network.layers:
+            kind = layer[f"{_LAYER}.kind"]
+            rate = {"optimizer.learning_rate": network.fine_tuning[kind]}
+            for how in _WAYS[kind][-1:] if part else _WAYS[kind]:
+                yield start | layer | rate | how
 
 
 def dense_trial(name: str, seed: int) -> Overrides:

@@ -11,7 +11,10 @@ from experiments.models.convnet import ConvNet
 from experiments.models.layers import LayerSpec, fully_connected
 from experiments.models.lenet5 import LeNet5
 
-__all__ = ["ConvNet", "LayerSpec", "LeNet5", "fully_connected", "make_model"]
+__all__ = ["READERS", "ConvNet", "LayerSpec", "LeNet5", "fully_connected", "make_model"]
+
+READERS = {"fc1": "fc2"}
+"""In every model: what reads the outputs of a fully connected layer, see `reorder_units`."""
 
 _MODELS = {"lenet5": LeNet5, "convnet": ConvNet}
 

@@ -11,13 +11,12 @@ from experiments.reporting.trials import Trial
 from experiments.reporting.wording import count, spread
 
 SCRATCH = "from scratch"
-STARTS = (
-    SCRATCH,
-    f"{SCRATCH}, distilled",
-    "decomposed",
-    "decomposed, distilled",
-    "decomposed by data",
-    "decomposed by data, distilled",
+_DECOMPOSED = ("decomposed", "decomposed by data")
+_REORDERED = tuple(f"{start}, reordered" for start in _DECOMPOSED)
+STARTS = tuple(
+    f"{start}{taught}"
+    for start in (SCRATCH, *_DECOMPOSED, *_REORDERED)
+    for taught in ("", ", distilled")
 )
 
 HEAD = (
@@ -83,7 +82,8 @@ def start_of(trial: Trial) -> str:
     """Returns which of STARTS a trial has."""
     start = SCRATCH
     if trial.config.get("compression.source"):
-        start = "decomposed by data" if trial.config["compression.weighted"] else "decomposed"
+        kinds = _REORDERED if trial.config.get("compression.reordered") else _DECOMPOSED
+        start = kinds[bool(trial.config["compression.weighted"])]
     return f"{start}, distilled" if trial.config.get("distillation.teacher") else start
 
 

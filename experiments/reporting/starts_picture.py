@@ -13,15 +13,16 @@ from experiments.reporting.methods import METHODS, Method
 from experiments.reporting.starts import STARTS, Started
 
 _WIDTH, _HEIGHT = 5.4, 5.2  # inches of a panel
-_LOOKS = dict(
-    zip(
-        STARTS,
-        ((":", "x"), (":", "+"), ("--", "o"), ("--", "v"), ("-", "s"), ("-", "D")),
-        strict=True,
-    )
-)
-
 _Line = list[tuple[int, Spread]]
+
+_LINES = (":", "--", "-.", (0, (1, 1)), "-")  # from scratch, then the ways to decompose
+_MARKERS = ("x", "o", "v", "^", "s")
+
+
+def _look_of(start: str) -> tuple[object, str, str]:
+    """Returns line, marker and how the marker is filled; hollow ones had a teacher."""
+    way, is_taught = divmod(STARTS.index(start), 2)
+    return _LINES[way], _MARKERS[way], "none" if is_taught else "full"
 
 
 def start_figure(comparison: Comparison, split: str, started: Sequence[Started]) -> Figure:
@@ -77,7 +78,7 @@ def _draw(
 
 
 def _draw_line(axes: Axes, method: Method, start: str, line: _Line) -> None:
-    style, marker = _LOOKS[start]
+    style, marker, fill = _look_of(start)
     axes.errorbar(
         [size for size, _ in line],
         [error.mean for _, error in line],
@@ -85,6 +86,7 @@ def _draw_line(axes: Axes, method: Method, start: str, line: _Line) -> None:
         color=method.color,
         linestyle=style,
         marker=marker,
+        fillstyle=fill,
         markersize=5.5,
         linewidth=1.3,
         elinewidth=1,
