@@ -64,8 +64,8 @@ def get_config() -> ConfigDict:
                 "weight_decay": 1e-4,  # not of biases and normalisation
                 "b1": 0.9,
                 "b2": 0.999,
-                "scale_factors": True,  # kfc_jax.scale_factor_updates, with this gain
-                "factor_gain": 1.0,
+                "scale_factors": True,  # kfc_jax.scale_factor_updates, with this gain: the whole
+                "factor_gain": 1.0,  # rule, as learning_rate is below the network's best (8e-3)
             },
             "compression": {
                 "source": "",  # the --workdir of a finished run to start from; empty: from scratch

@@ -53,7 +53,8 @@ for any ``kernel_init`` and for factors that came from a decomposition.
 Inputs of a real batch are correlated, and its independent examples fewer than its examples; the
 rule takes ``b = 64`` (measured: output movement relative to dense 1.0 to 1.3 for 64 independent
 inputs, 1.0 to 2.2 for 256, 0.3 to 1.2 for 64 that went through a ReLU). How much of the rule
-trains best depends on the rest of the network too: the ``gain``.
+trains best depends on the rest of the network too: the ``gain``. At the rates that are best for the
+network, a quarter of the rule is (`docs/training.md`): ``DEFAULT_GAIN``.
 """
 
 from __future__ import annotations
@@ -69,6 +70,9 @@ import optax
 from jaxtyping import Array, Float
 
 Update = Literal["sign", "gradient"]
+
+DEFAULT_GAIN = 0.25
+"""Gain of `scale_factor_updates`: with it, the best learning rate is about the dense network's."""
 
 _INDEPENDENT_EXAMPLES = 64.0
 _LEAST_VARIANCE = 0.1  # of a kernel whose scale is believed, relative to lecun_normal
@@ -138,7 +142,7 @@ def factor_multipliers(params: Any, *, gain: float = 1.0, update: Update = "sign
 
 
 def scale_factor_updates(
-    gain: float = 1.0, *, update: Update = "sign"
+    gain: float = DEFAULT_GAIN, *, update: Update = "sign"
 ) -> optax.GradientTransformation:
     """Multiplies the updates of factors by ``factor_multipliers``, and leaves all others alone.
 
@@ -148,7 +152,9 @@ def scale_factor_updates(
 
     Args:
       gain: a number that all multipliers of factors are multiplied by: the factors' own learning
-        rate, as a multiple of the rule. The state does not hold it, so it may change on the way.
+        rate, as a multiple of the rule, which is 1. With the default the best learning rate of the
+        network is about the dense network's; where the network trains at a lower rate than its
+        best, 1 is better. The state does not hold it, so it may change on the way.
       update: ``sign`` or ``gradient``, see ``factor_multipliers``.
 
     Raises:

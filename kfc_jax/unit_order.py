@@ -38,7 +38,8 @@ def unit_order(
 
     The error is that of ``nearest_kronecker_sum`` with the same arguments. A local optimum is found
     from two starts, the order as it is and that of the layer's strongest direction, and returned if
-    its error is smaller than that of the order as it is. A bias has to be permuted likewise, and so
+    its error is smaller than that of the order as it is: with it, `nearest_kronecker_sum` (with its
+    default sweeps) is never worse than without. A bias has to be permuted likewise, and so
     have the rows of the layer that reads the outputs.
 
     Example::
@@ -72,11 +73,9 @@ def unit_order(
     search = _Search(to_float64(kernel), structure, moment, shrinkage)
     unchanged = np.arange(structure.features)
     starts = (unchanged, np.argsort(search.strongest_direction(), kind="stable"))
-    order, error = min(
-        (search.improve(start, max_rounds, tolerance) for start in starts),
-        key=lambda found: found[1],
-    )
-    return order if error < search.converged_error(unchanged) else unchanged
+    found = [search.improve(start, max_rounds, tolerance) for start in starts]
+    order, _ = min(found, key=lambda one: one[1])
+    return min(unchanged, order, key=search.converged_error)
 
 
 class _Search:
@@ -109,7 +108,7 @@ class _Search:
         return order, error
 
     def converged_error(self, order: _Order) -> float:
-        """Returns the error of an order after as many sweeps as it takes."""
+        """Returns the error that `nearest_kronecker_sum` finds for an order."""
         return self._fit(order, max_sweeps=100)[1]
 
     def _fit(self, order: _Order, max_sweeps: int) -> tuple[Terms, float]:

@@ -248,7 +248,7 @@ def test_works_in_an_nnx_optimizer():
 
     params = params_of("4:8x4*8x2")
     model = Model()
-    chain = optax.chain(kfc_jax.scale_factor_updates(), optax.scale_by_learning_rate(1.0))
+    chain = optax.chain(kfc_jax.scale_factor_updates(gain=1), optax.scale_by_learning_rate(1.0))
     optimizer = nnx.Optimizer(model, chain, wrt=nnx.Param)
     optimizer.update(model, jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param)))
     for name, multiplier in kfc_jax.factor_multipliers(params).items():
@@ -284,6 +284,14 @@ def test_transform_multiplies_by_gain_and_multipliers_and_leaves_the_rest_alone(
     jax.tree.map(np.testing.assert_array_equal, new_state, state)
     half = kfc_jax.factor_multipliers(params, gain=0.125)
     np.testing.assert_allclose(multipliers["fc"]["kernel_0_0"], 2 * half["fc"]["kernel_0_0"])
+
+
+def test_the_default_gain_is_a_quarter_of_the_rule():
+    params = model_params()
+    transform = kfc_jax.scale_factor_updates()
+    updates, _ = transform.update(jax.tree.map(jnp.ones_like, params), transform.init(params))
+    rule = kfc_jax.factor_multipliers(params)["fc"]["kernel_0_0"]
+    np.testing.assert_allclose(updates["fc"]["kernel_0_0"], rule / 4, rtol=1e-6)
 
 
 def test_multipliers_survive_a_checkpoint_though_the_factors_have_changed():
