@@ -125,8 +125,10 @@ def decompose(
     changed = {name: text for name, text in after.items() if text != before[name]}
     dense = to_dense(source.params, {name: before[name] for name in changed})
     if reordered:
+        are_dense = {name for name in before if before[name] == "dense" or name in changed}
+        readers = {name: reader for name, reader in READERS.items() if {name, reader} <= are_dense}
         dense, statistics = reorder_units(
-            dense, changed, READERS, statistics=statistics, weighted=weighted
+            dense, changed, readers, statistics=statistics, weighted=weighted
         )
     params, reports = convert(dense, changed, statistics=statistics if weighted else None)
     again = to_dense(params, changed)

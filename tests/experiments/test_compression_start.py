@@ -62,9 +62,10 @@ def test_a_run_starts_from_the_decomposed_source_and_leaves_it_alone(dense_run, 
 
 
 def test_the_start_has_the_least_output_error_on_the_training_images(dense_run, tmp_path):
-    config = compressed(dense_run)
+    config = compressed(dense_run, compression__reordered=False)
     start = start_of(config, tmp_path / "weighted")
-    plain = start_of(compressed(dense_run, compression__weighted=False), tmp_path / "plain")
+    fields = {"compression__reordered": False, "compression__weighted": False}
+    plain = start_of(compressed(dense_run, **fields), tmp_path / "plain")
     run, images = load_run(dense_run), training.load_images(config).train
     pooled = images.images.reshape(len(images), 4, 4, 4, 4).mean((2, 4)).reshape(len(images), 16)
     x = pooled / 255
@@ -89,6 +90,19 @@ def test_the_start_has_the_least_output_error_on_the_training_images(dense_run, 
         np.testing.assert_array_equal(start.params["fc2"][name], run.params["fc2"][name])
     statistics = source_statistics(run, images, batch_size=7)
     np.testing.assert_allclose(statistics["fc1"].second_moment, x.T @ x / len(x), rtol=1e-4)
+
+
+def test_reordered_units_compute_the_same_and_start_nearer_to_the_source(dense_run, tmp_path):
+    config = compressed(dense_run)
+    start = start_of(config, tmp_path / "reordered")
+    as_it_is = start_of(compressed(dense_run, compression__reordered=False), tmp_path / "not")
+    assert start.layers["fc1"]["output_error"] < as_it_is.layers["fc1"]["output_error"]
+    source = load_run(dense_run)
+    rows = [np.asarray(p["fc2"]["kernel"]) for p in (source.params, start.params)]
+    order = [int(np.abs(rows[0] - row).sum(1).argmin()) for row in rows[1]]
+    assert sorted(order) == list(range(len(order)))
+    assert order != sorted(order)
+    np.testing.assert_array_equal(rows[1], rows[0][order])
 
 
 def test_an_interrupted_run_goes_on_to_the_same_numbers(dense_run, tmp_path, monkeypatch):
