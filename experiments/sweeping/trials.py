@@ -55,7 +55,7 @@ def name_trials(overrides: Iterable[Overrides]) -> list[Trial]:
         if identity in seen:
             raise ValueError(f"The sweep lists a trial twice: {fields}. Leave one of them out.")
         seen.add(identity)
-        name = ",".join(f"{_short(f)}={_plain(value)}" for f, value in fields.items()) or "base"
+        name = _full_name(fields)
         if name in trials or len(name) > _MAX_NAME:
             digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
             name = f"{name[: _MAX_NAME - 9]},{digest}"
@@ -76,16 +76,29 @@ def trial_folder(workdir: str, overrides: Overrides) -> str:
 def select(trials: list[Trial], pattern: str) -> list[Trial]:
     """Returns the trials whose name contains `pattern`, in which `*` and `?` are wildcards.
 
+    Names count in full, also where the folder's name had to be cut.
+
     Raises:
       ValueError: if there is none.
     """
-    found = [trial for trial in trials if fnmatch.fnmatchcase(trial.name, f"*{pattern}*")]
+    found = [
+        trial
+        for trial in trials
+        if any(
+            fnmatch.fnmatchcase(name, f"*{pattern}*")
+            for name in (trial.name, _full_name(trial.overrides))
+        )
+    ]
     if not found:
         raise ValueError(
             f"--filter={pattern} fits none of the {len(trials)} trials; their names are like "
             f"{trials[0].name} (--dry_run shows all)."
         )
     return found
+
+
+def _full_name(fields: Overrides) -> str:
+    return ",".join(f"{_short(f)}={_plain(value)}" for f, value in fields.items()) or "base"
 
 
 def _short(field: str) -> str:

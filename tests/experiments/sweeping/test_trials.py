@@ -60,3 +60,10 @@ def test_the_filter_is_a_part_of_the_name_with_wildcards():
     assert select(trials, "") == trials
     with pytest.raises(ValueError, match="--filter=kind=c fits none of the 4 trials"):
         select(trials, "kind=c")
+
+
+def test_the_filter_sees_names_in_full_where_folders_have_short_ones():
+    source = "runs/" + "long-" * 40
+    trials = name_trials([{"compression.source": source, "fc1.rank": r} for r in (3, 15)])
+    assert all("rank" not in trial.name for trial in trials)
+    assert select(trials, "rank=15") == [trials[1]]
