@@ -27,7 +27,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
@@ -37,6 +36,7 @@ from kfc_jax.kernel_fit import (
     NOTHING_LEFT,
     KernelFit,
     Moment,
+    check_kernel,
     output_norm,
     ratio,
     residual_of,
@@ -148,7 +148,7 @@ def nearest_kronecker_sum(
       ValueError: if the structure does not fit the kernel, or a number is out of range.
     """
     started = time.perf_counter()
-    dtype = _check_kernel(kernel)
+    dtype = check_kernel(kernel)
     if isinstance(structure, str):
         structure = KroneckerSum.parse(structure)
     structure = structure.fit(*np.shape(kernel))
@@ -203,7 +203,7 @@ def low_rank(
         range.
     """
     started = time.perf_counter()
-    dtype = _check_kernel(kernel)
+    dtype = check_kernel(kernel)
     rows, columns = np.shape(kernel)
     if not 1 <= rank <= min(rows, columns):
         raise ValueError(
@@ -255,7 +255,7 @@ def spectrum(
       ValueError: if the shape does not have two factors or does not fit, or ``max_rank`` is below
         1, or the kernel has numbers that are not finite.
     """
-    _check_kernel(kernel)
+    check_kernel(kernel)
     if isinstance(shape, str):
         terms = KroneckerSum.parse(shape).terms
         shape = terms[0].shapes if len(terms) == 1 else ()
@@ -272,29 +272,6 @@ def spectrum(
     if max_rank is None or max_rank >= term.max_rank:
         return Spectrum(scipy.linalg.svdvals(matrix, overwrite_a=True, check_finite=False), norm)
     return Spectrum(leading_singular(matrix, max_rank)[1], norm)
-
-
-def _check_kernel(kernel: Any) -> Any:
-    """Returns the type that factors will have.
-
-    Raises:
-      ValueError: if the kernel is not a finite floating matrix.
-    """
-    dtype = getattr(kernel, "dtype", None)
-    if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or np.ndim(kernel) != 2:
-        raise ValueError(
-            f"The kernel must be a matrix (inputs, features) of floating numbers; got shape "
-            f"{np.shape(kernel)} of {dtype or type(kernel).__name__}."
-        )
-    if 0 in np.shape(kernel):
-        raise ValueError(f"The kernel of shape {np.shape(kernel)} has no entries.")
-    bad = np.argwhere(~np.isfinite(np.asarray(kernel)))
-    if len(bad):
-        raise ValueError(
-            f"The kernel has {len(bad)} entries that are NaN or infinite, the first at "
-            f"{tuple(map(int, bad[0]))}: take a checkpoint from before the training diverged."
-        )
-    return jax.dtypes.canonicalize_dtype(dtype)
 
 
 def _report(

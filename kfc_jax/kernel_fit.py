@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -131,6 +133,29 @@ def _resolve(term: KroneckerTerm, tensor: Any, vectors: Vectors, weights: Moment
 def shrunk(moment: Moment, shrinkage: float) -> Moment:
     """Returns the weights with which a little of the kernel's own error counts, too."""
     return moment + shrinkage * np.trace(moment) / len(moment) * np.eye(len(moment))
+
+
+def check_kernel(kernel: Any) -> Any:
+    """Returns the type that a kernel's factors will have.
+
+    Raises:
+      ValueError: if the kernel is not a finite floating matrix.
+    """
+    dtype = getattr(kernel, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or np.ndim(kernel) != 2:
+        raise ValueError(
+            f"The kernel must be a matrix (inputs, features) of floating numbers; got shape "
+            f"{np.shape(kernel)} of {dtype or type(kernel).__name__}."
+        )
+    if 0 in np.shape(kernel):
+        raise ValueError(f"The kernel of shape {np.shape(kernel)} has no entries.")
+    bad = np.argwhere(~np.isfinite(np.asarray(kernel)))
+    if len(bad):
+        raise ValueError(
+            f"The kernel has {len(bad)} entries that are NaN or infinite, the first at "
+            f"{tuple(map(int, bad[0]))}: take a checkpoint from before the training diverged."
+        )
+    return jax.dtypes.canonicalize_dtype(dtype)
 
 
 def to_float64(kernel: Any) -> Kernel:

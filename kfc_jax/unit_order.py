@@ -17,7 +17,16 @@ import scipy.linalg
 from jaxtyping import Array, Float, Int
 from scipy.optimize import linear_sum_assignment
 
-from kfc_jax.kernel_fit import Kernel, KernelFit, Moment, Terms, residual_of, shrunk, to_float64
+from kfc_jax.kernel_fit import (
+    Kernel,
+    KernelFit,
+    Moment,
+    Terms,
+    check_kernel,
+    residual_of,
+    shrunk,
+    to_float64,
+)
 from kfc_jax.second_moment import second_moment_of
 from kfc_jax.structure import KroneckerSum
 
@@ -64,8 +73,10 @@ def unit_order(
       tolerance: rounds end when one lowers the error by less than this fraction of it.
 
     Raises:
-      ValueError: if the structure does not fit the kernel, or the inputs do not.
+      ValueError: if the kernel is no matrix of finite numbers, or the structure or the inputs do
+        not fit it.
     """
+    check_kernel(kernel)
     if isinstance(structure, str):
         structure = KroneckerSum.parse(structure)
     structure = structure.fit(*np.shape(kernel))

@@ -118,3 +118,9 @@ def test_readers_that_do_not_fit_are_refused(trained):
     assert "Layer 'first' cannot read the outputs of 'last': it has 24 inputs" in message_of(
         reorder_units, params, PLAN, {"last": "first"}
     )
+
+
+def test_a_kernel_with_nan_is_refused():
+    assert "1 entries that are NaN" in message_of(
+        unit_order, np.float32([[1, np.nan], [0, 1]]), "1:2x1*1x2"
+    )
