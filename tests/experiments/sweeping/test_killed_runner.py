@@ -43,7 +43,7 @@ def test_killed_with_all_its_trials_a_sweep_resumes_from_their_checkpoints(
 
 
 def test_a_second_runner_is_refused_and_the_first_goes_on(sweep, wait_until, request):
-    sweep.behave(all={"steps": 20, "seconds": 0.1})
+    sweep.behave(all={"steps": 20, "seconds": 1.0})  # the second one may take long to start
     first = sweep.spawn(count=2, parallel=1, root=request.config.rootpath)
     wait_until(lambda: sweep.steps(0))
     second = sweep.spawn(count=2, parallel=1, root=request.config.rootpath)
