@@ -7,7 +7,6 @@ fully connected layers are made of.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -25,6 +24,7 @@ from experiments.devices import shardings
 from experiments.finished_runs import FinishedRun, load_named_run, read_named_run
 from experiments.models import READERS, make_model
 from kfc_jax import InputStatistics, convert, input_statistics, reorder_units, to_dense
+from kfc_jax.dense_layers import node
 
 _SPLITS = ("validation", "test")
 
@@ -137,8 +137,8 @@ def decompose(
             "structure": after[name],
             "relative_error": report.relative_error,
             "output_error": statistics[name].output_error(
-                *(_layer(tree, name)["kernel"] for tree in (dense, again)),
-                has_bias="bias" in _layer(dense, name),
+                *(node(tree, name.split("/"))["kernel"] for tree in (dense, again)),
+                has_bias="bias" in node(dense, name.split("/")),
             ),
         }
         for name, report in reports.items()
@@ -146,11 +146,6 @@ def decompose(
     replicated, _ = shardings()
     params, batch_stats = jax.device_put((params, source.batch_stats), replicated)
     return Start(params, batch_stats, layers, time.perf_counter() - started)
-
-
-def _layer(params: Any, name: str) -> Any:
-    """Returns the arrays of a layer by its path."""
-    return functools.reduce(lambda tree, key: tree[key], name.split("/"), params)
 
 
 def dense_params(source: FinishedRun) -> Any:

@@ -27,10 +27,7 @@ NOTHING_LEFT = 1e-14  # a relative error of rounding alone
 
 
 class KernelFit:
-    """The sweeps over the terms of one kernel.
-
-    ``residual`` is always the kernel minus all terms, ``(inputs, features)``, updated in place.
-    """
+    """The starts of, and the sweeps over, the terms of one kernel."""
 
     def __init__(
         self, kernel: Any, structure: KroneckerSum, max_sweeps: int, tolerance: float
@@ -45,7 +42,6 @@ class KernelFit:
         if len(terms) == 1 and only.num_factors <= 2 and not self.structure.is_padded:
             error, norm = (np.linalg.norm(a) for a in (residual, to_float64(self.kernel)))
             return terms, [ratio(error, norm)], True
-
         return self._sweep(terms, residual, None)
 
     def weighted(
@@ -97,7 +93,10 @@ class KernelFit:
     def _sweep(
         self, terms: Terms, residual: Kernel, weights: Moment | None
     ) -> tuple[Terms, list[float], bool]:
-        """Re-solves the terms in turn, given the others, until the error stops falling."""
+        """Re-solves the terms in turn, given the others, until the error stops falling.
+
+        ``residual`` is always the kernel minus all terms, updated in place.
+        """
         error = np.linalg.norm if weights is None else functools.partial(output_norm, weights)
         norm = error(to_float64(self.kernel))
         errors = [ratio(error(residual), norm)]

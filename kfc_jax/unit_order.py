@@ -15,7 +15,6 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float, Int
-from scipy.optimize import linear_sum_assignment
 
 from kfc_jax.kernel_fit import (
     Kernel,
@@ -131,6 +130,9 @@ class _Search:
 
     def _assign(self, order: _Order, terms: Terms) -> _Order:
         """Returns the best order for these terms, which were fitted to another one."""
+        # Here, as it would add a fifth to the time that `import kfc_jax` takes.
+        from scipy.optimize import linear_sum_assignment
+
         ordered = self.kernel[:, order]
         approx = ordered - residual_of(ordered, self.structure, terms)
         weighted = approx if self.weights is None else self.weights @ approx
