@@ -1,6 +1,7 @@
 """Reports on sweeps, finished or not: tables, pictures, one HTML page and a Markdown summary.
 
 python -m experiments.report runs/mnist-ranks [--out=report/] [--within=0.5]
+python -m experiments.report --fill=docs/results.md    writes the marked tables of a document anew
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.reporting import write_report
+from experiments.reporting import fill, write_report
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
     parser.add_argument(
         "workdir",
-        nargs="+",
+        nargs="*",
         help="work folder of a sweep, folder of run folders, a single run's folder, or the folder "
         "of another report (its runs.jsonl)",
     )
@@ -31,7 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
         help="percentage points of error above dense that the headline accepts "
         "(default: about a tenth of the dense error)",
     )
+    parser.add_argument(
+        "--fill",
+        metavar="DOCUMENT",
+        help="write anew the tables of a Markdown document that stand between <!-- table FOLDER: "
+        "NAME --> and <!-- end of table -->, from the runs in these folders; no report is made",
+    )
     options = parser.parse_args(arguments)
+    if options.fill:
+        return _fill(options.fill)
     single = len(options.workdir) == 1
     out = Path(options.out or (Path(options.workdir[0]) / "report" if single else "report"))
     try:
@@ -43,6 +52,16 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"\nThe report is {out / 'index.html'}; beside it are its tables, pictures and summary.md."
     )
+    return 0
+
+
+def _fill(document: str) -> int:
+    try:
+        number = fill(document)
+    except (ValueError, OSError) as error:
+        print(f"{document} is as it was: {error}", file=sys.stderr)
+        return 1
+    print(f"{number} tables in {document} are written anew.")
     return 0
 
 

@@ -10,6 +10,8 @@ gains. One seed; errors are of validation images, the test split is not looked a
     ...learning_rates.py:svhn        the small network, 15,725 house numbers, 6 epochs: svhn_grey, a
                                      prepared subset of the real set, is looked for in TFDS_DATA_DIR
     ...learning_rates.py:svhn_drawn  the same on drawn house numbers
+    ...learning_rates.py:characters  the small network, 59,323 handwritten characters, 2 epochs:
+                                     hwdb195, a prepared subset of CASIA-HWDB, likewise
     ...learning_rates.py:mnist_best, :svhn_best
                                      every method at its best rate in the search, 3 other seeds
 """
@@ -24,6 +26,7 @@ BASE = {
     "svhn": "configs/svhn.py:small",
     "svhn_best": "configs/svhn.py:small",
     "svhn_drawn": "configs/svhn.py:small",
+    "characters": "configs/characters.py:small",
 }
 
 _LAYER = "model.fc1"
@@ -42,12 +45,14 @@ _LAYERS = {
         low_rank(_LAYER, 3),
         low_rank(_LAYER, 12),
     ],
+    "characters": [kfc(_LAYER, "8:36x32*64x32"), low_rank(_LAYER, 8)],
 }
 _RATES = {
     "mnist": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2),
     "svhn": (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2),
+    "characters": (2e-3, 4e-3, 8e-3, 1.6e-2),
 }
-_GAINS = {"mnist": (0.25, 1.0), "svhn": (0.125, 0.25, 0.5, 1.0)}
+_GAINS = {"mnist": (0.25, 1.0), "svhn": (0.125, 0.25, 0.5, 1.0), "characters": (0.25,)}
 # Of the search: for every gain (None: no multipliers) the best rate of every layer, in their order.
 _BEST = {
     "mnist": {
@@ -68,6 +73,12 @@ _TRAINING = {
         "data.name": "svhn_synthetic",
         "data.num_validation": 4_000,
         "train.num_epochs": 6,
+    },
+    "characters": {
+        "data.name": "hwdb195",
+        "model.num_classes": 195,
+        "data.num_validation": 8_000,
+        "train.num_epochs": 2,
     },
 }
 

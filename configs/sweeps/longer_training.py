@@ -1,6 +1,6 @@
 """House numbers: twice the epochs of the learning-rate search, and a dense teacher on top.
 
-    ... --config=configs/sweeps/compressed.py:svhn_dense --workdir=runs/svhn-dense
+    ... --config=configs/sweeps/comparison.py:svhn_dense --workdir=runs/svhn-dense
     ... --config=configs/sweeps/longer_training.py --workdir=runs/svhn-longer
 
 after `python -m experiments.sweep`. The first one trains the dense models, the second the Kronecker
@@ -10,7 +10,7 @@ model of its seed. All training images of svhn_grey, 3 seeds, the test split rea
 
 from collections.abc import Iterator
 
-from configs.sweeps.compressed import dense_trial
+from configs.sweeps.comparison import dense_trial
 from experiments.sweeping import Overrides, kfc, trial_folder
 
 BASE = "configs/svhn.py:small"

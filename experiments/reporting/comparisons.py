@@ -232,11 +232,12 @@ def _mark_best(groups: Sequence[Group]) -> tuple[Group, ...]:
     rivals: dict[str, list[Group]] = {}
     for group in groups:
         rivals.setdefault(group.structure, []).append(group)
-    best = {structure: _best_of(same) for structure, same in rivals.items()}
+    best = {structure: best_of(same) for structure, same in rivals.items()}
     return tuple(dataclasses.replace(g, is_best=best[g.structure] is g) for g in groups)
 
 
-def _best_of(groups: Sequence[Group]) -> Group:
+def best_of(groups: Sequence[Group]) -> Group:
+    """Returns the one with the lowest mean error: on the validation split, if all have one."""
     # Choosing settings on the test split would flatter the methods that tried more of them.
     validated = all(group.error("validation") for group in groups)
     errors = [group.error("validation" if validated else "test") for group in groups]

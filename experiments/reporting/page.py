@@ -9,21 +9,21 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from experiments.reporting.cells import CellTable
 from experiments.reporting.comparisons import SIZES, Comparison, Group
 from experiments.reporting.findings import TOLERANCES, headline, pareto_front
 from experiments.reporting.methods import METHODS
 from experiments.reporting.rates import RateSearch
 from experiments.reporting.rates_findings import rate_findings
-from experiments.reporting.rates_table import HEAD, TEXT_COLUMNS, rate_cells
-from experiments.reporting.starts import HEAD as START_HEAD
-from experiments.reporting.starts import TEXT_COLUMNS as START_TEXT_COLUMNS
-from experiments.reporting.starts import Started, start_cells, started_groups
+from experiments.reporting.rates_table import rate_table
+from experiments.reporting.series_tables import series_tables
+from experiments.reporting.starts import start_table, started_groups
 from experiments.reporting.trials import SPLITS, Trial
 from experiments.reporting.wording import count, percent, points, spread
 
@@ -161,7 +161,7 @@ table. Points that the table's filter leaves out fade.</p>
 {_filter("group-filter", "method", _methods(comparison))}
 {_group_table(comparison, links)}
 {"".join(_figure(picture) for picture in static)}
-{_starts(comparison, started_groups(comparison, split))}
+{_starts_and_series(comparison)}
 {"".join(_rates(comparison, search, svg) for search, svg in rates)}
 </section>"""
 
@@ -173,43 +173,39 @@ def _rates(comparison: Comparison, search: RateSearch, svg: Path) -> str:
         "of a panel are of higher errors."
     )
     name = f"Learning rates of {comparison.title} {search.settings}".strip()
-    table = _table_of_cells("rates", name, HEAD, TEXT_COLUMNS, rate_cells(search))
+    table = _table_of_cells(name, rate_table(search))
     return (
         f"<h3>Learning rates{about}</h3>{_list(rate_findings(search))}"
         f"{_figure(Picture(svg, caption))}{table}"
     )
 
 
-def _starts(comparison: Comparison, started: Sequence[Started]) -> str:
-    if not started:
-        return ""
-    cells = start_cells(comparison, comparison.splits[0], started)
-    name = f"Starts of {comparison.title}"
-    table = _table_of_cells("starts", name, START_HEAD, START_TEXT_COLUMNS, cells)
-    return f"<h3>Starts</h3>{table}"
+def _starts_and_series(comparison: Comparison) -> str:
+    split = comparison.splits[0]
+    started = started_groups(comparison, split)
+    tables = [start_table(comparison, split, started)] if started else []
+    return "".join(
+        f"<h3>{escape(table.name)}</h3>"
+        + _table_of_cells(f"{table.name} of {comparison.title}", table)
+        for table in (*tables, *series_tables(comparison, split))
+    )
 
 
-def _table_of_cells(
-    kind: str,
-    name: str,
-    head: Sequence[str],
-    text_columns: int,
-    rows: Iterable[Sequence[tuple[str, float | None]]],
-) -> str:
-    """Returns a table of texts with the numbers that they stand for; structures come second."""
+def _table_of_cells(name: str, table: CellTable) -> str:
+    """Returns a table of texts with the numbers that they stand for."""
     lines = [
         "<tr>"
         + "".join(
             _number(number, text)
-            if i >= text_columns
-            else _cell(f"<code>{escape(text)}</code>" if i == 1 else escape(text))
+            if i >= table.text_columns
+            else _cell(f"<code>{escape(text)}</code>" if i in table.structures else escape(text))
             for i, (text, number) in enumerate(cells)
         )
         + "</tr>"
-        for cells in rows
+        for cells in table.rows
     ]
-    columns = [(title, i >= text_columns) for i, title in enumerate(head)]
-    return _table(kind, name, columns, lines)
+    columns = [(title, i >= table.text_columns) for i, title in enumerate(table.head)]
+    return _table(table.key, name, columns, lines)
 
 
 def _filter(name: str, what: str, choices: Mapping[str, str], *, is_id: bool = False) -> str:

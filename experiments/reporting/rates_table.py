@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from experiments.reporting.cells import Cell, CellTable
 from experiments.reporting.comparisons import Comparison
 from experiments.reporting.methods import DENSE
 from experiments.reporting.rates import RateCurve, RateSearch, gain_name
@@ -33,7 +34,7 @@ RATE_COLUMNS: Columns = {
     "best_rate_over_dense": pa.float64(),
 }
 
-HEAD = (
+_HEAD = (
     "method",
     "structure",
     "gain",
@@ -43,7 +44,6 @@ HEAD = (
     "best rate / dense's",
     "edge",
 )
-TEXT_COLUMNS = 3  # the first ones; all others are numbers
 
 
 def rate_rows(searches: Iterable[tuple[Comparison, RateSearch]]) -> list[dict[str, Any]]:
@@ -55,12 +55,13 @@ def rate_rows(searches: Iterable[tuple[Comparison, RateSearch]]) -> list[dict[st
     ]
 
 
-def rate_cells(search: RateSearch) -> list[list[tuple[str, float | None]]]:
-    """Returns for every curve the texts under HEAD, each with the number that it stands for."""
-    return [_cells(search, curve) for curve in search.curves]
+def rate_table(search: RateSearch) -> CellTable:
+    """Returns the table of the curves, with their best rates."""
+    rows = [_cells(search, curve) for curve in search.curves]
+    return CellTable("rates", "Learning rates", _HEAD, 3, rows)
 
 
-def _cells(search: RateSearch, curve: RateCurve) -> list[tuple[str, float | None]]:
+def _cells(search: RateSearch, curve: RateCurve) -> list[Cell]:
     at_dense, ratio = search.at_dense(curve), search.over_dense(curve)
     gain = "" if curve.method == DENSE else gain_name(curve.gain)
     return [

@@ -6,6 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
+from experiments.reporting.cells import CellTable
 from experiments.reporting.comparisons import Comparison, Group, Spread
 from experiments.reporting.trials import Trial
 from experiments.reporting.wording import count, spread
@@ -19,7 +20,7 @@ STARTS = tuple(
     for taught in ("", ", distilled")
 )
 
-HEAD = (
+_HEAD = (
     "method",
     "structure",
     "start",
@@ -31,7 +32,6 @@ HEAD = (
     "error",
     "above dense",
 )
-TEXT_COLUMNS = 3  # the first ones; all others are numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +87,13 @@ def start_of(trial: Trial) -> str:
     return f"{start}, distilled" if trial.config.get("distillation.teacher") else start
 
 
-def start_cells(
-    comparison: Comparison, split: str, started: Sequence[Started]
-) -> list[list[tuple[str, float | None]]]:
-    """Returns for every group the texts under HEAD, each with the number that it stands for."""
+def unordered(start: str) -> str:
+    """Returns the same start without the reordering of hidden units."""
+    return start.replace(", reordered", "")
+
+
+def start_table(comparison: Comparison, split: str, started: Sequence[Started]) -> CellTable:
+    """Returns the table of the groups, with their errors before and after training."""
     dense = comparison.dense(split)
     rows = []
     for one in started:
@@ -112,7 +115,7 @@ def start_cells(
                 ("" if above is None else f"{above * 100:+.2f}", above),
             ]
         )
-    return rows
+    return CellTable("starts", "Starts", _HEAD, 3, rows)
 
 
 def _before(group: Group, split: str) -> Spread | None:

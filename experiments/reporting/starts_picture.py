@@ -13,7 +13,6 @@ from experiments.reporting.methods import METHODS, Method
 from experiments.reporting.starts import STARTS, Started
 
 _WIDTH, _HEIGHT = 5.4, 5.2  # inches of a panel
-_Line = list[tuple[int, Spread]]
 
 _LINES = (":", "--", "-.", (0, (1, 1)), "-")  # from scratch, then the ways to decompose
 _MARKERS = ("x", "o", "v", "^", "s")
@@ -74,10 +73,22 @@ def _draw(
                 if one.group.method == method and one.start == start
             ]
             if line:
-                _draw_line(axes, method, start, sorted(line, key=lambda point: point[0]))
+                draw_line(axes, method, start, line)
 
 
-def _draw_line(axes: Axes, method: Method, start: str, line: _Line) -> None:
+def draw_line(
+    axes: Axes, method: Method, start: str, line: Sequence[tuple[int, Spread]], label: str = ""
+) -> None:
+    """Draws the errors of a method and a start, by size, in the look that they have everywhere.
+
+    Args:
+      axes: to draw into.
+      method: gives the colour.
+      start: one of `starts.STARTS`; gives line and marker.
+      line: size and error of every point.
+      label: for the legend; empty: method and start.
+    """
+    line = sorted(line, key=lambda point: point[0])
     style, marker, fill = _look_of(start)
     axes.errorbar(
         [size for size, _ in line],
@@ -90,5 +101,5 @@ def _draw_line(axes: Axes, method: Method, start: str, line: _Line) -> None:
         markersize=5.5,
         linewidth=1.3,
         elinewidth=1,
-        label=f"{method.label}, {start}",
+        label=label or f"{method.label}, {start}",
     )

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from experiments.reporting.cells import CellTable
 from experiments.reporting.comparisons import Comparison, Group
 from experiments.reporting.findings import headline, matches, pareto_front
 from experiments.reporting.methods import DENSE, LOW_RANK
 from experiments.reporting.rates import RateSearch
 from experiments.reporting.rates_findings import rate_findings
-from experiments.reporting.rates_table import HEAD, TEXT_COLUMNS, rate_cells
-from experiments.reporting.starts import HEAD as START_HEAD
-from experiments.reporting.starts import TEXT_COLUMNS as START_TEXT_COLUMNS
-from experiments.reporting.starts import start_cells, started_groups
+from experiments.reporting.rates_table import rate_table
+from experiments.reporting.series_tables import series_tables
+from experiments.reporting.starts import start_table, started_groups
 from experiments.reporting.wording import code, count, percent, spread
 
 _MOST_ROWS = 30
+_PICTURES = {"starts": "starts", "sizes": "series"}  # above which table which picture stands
 
 
 def markdown(
     comparisons: Sequence[Comparison],
     tolerances: Sequence[float],
     missing: Sequence[str],
-    pictures: Mapping[str, str],
-    starts: Mapping[str, str],
+    pictures: Mapping[str, Mapping[str, str]],
     rates: Mapping[str, Sequence[tuple[RateSearch, Path]]],
 ) -> str:
     """Returns the summary.
@@ -33,8 +33,8 @@ def markdown(
       comparisons: what was compared.
       tolerances: for every comparison, the points of error above dense that are acceptable.
       missing: sentences on what the report lacks.
-      pictures: by a comparison's title, the path of its picture.
-      starts: by a comparison's title, the path of its picture of starts, if it has one.
+      pictures: by a comparison's title, the paths of its pictures: the `tradeoff`, and that of
+        `starts` and of `series`, if there are any.
       rates: by a comparison's title, its searches for learning rates with their pictures.
     """
     parts = []
@@ -45,14 +45,18 @@ def markdown(
         parts += [
             f"- {_plain(text)}" for text in headline(comparison, split, "parameters", tolerance)
         ]
-        if comparison.title in pictures:
-            alt = f"{comparison.title}: {split} error against size"
-            parts += ["", f"![{_plain(alt)}]({pictures[comparison.title]})"]
+        own = pictures.get(comparison.title, {})
+        about = f"{comparison.title}: {split} error"
+        if "tradeoff" in own:
+            parts += ["", _picture(f"{about} against size", own["tradeoff"])]
         parts += ["", *_table(comparison, rows, split)]
         if (left_out := len(comparison.groups) - len(rows)) > 0:
             parts.append(f"\n{left_out} more structures are in the full table.")
-        if comparison.title in starts:
-            parts += ["", *_starts(comparison, split, starts[comparison.title])]
+        for table in _more_tables(comparison, split):
+            parts += ["", f"#### {table.name}", ""]
+            if picture := own.get(_PICTURES.get(table.key, "")):
+                parts += [_picture(f"{about}, {table.name.lower()}", picture), ""]
+            parts += _table_of_cells(table)
         for search, picture in rates.get(comparison.title, ()):
             parts += ["", *_rates(comparison.title, search, picture)]
         parts.append("")
@@ -69,34 +73,36 @@ def _rates(title: str, search: RateSearch, picture: Path) -> list[str]:
         "",
         *(f"- {_plain(sentence)}" for sentence in rate_findings(search)),
         "",
-        f"![{_plain(alt)}]({picture.with_suffix('.png').name})",
+        _picture(alt, picture.with_suffix(".png").name),
         "",
-        *_table_of_cells(HEAD, TEXT_COLUMNS, rate_cells(search)),
+        *_table_of_cells(rate_table(search)),
     ]
 
 
-def _starts(comparison: Comparison, split: str, picture: str) -> list[str]:
-    cells = start_cells(comparison, split, started_groups(comparison, split))
-    alt = f"{comparison.title}: {split} error by start, before training and after"
-    return [
-        "#### Starts",
-        "",
-        f"![{_plain(alt)}]({picture})",
-        "",
-        *_table_of_cells(START_HEAD, START_TEXT_COLUMNS, cells),
-    ]
+def tables(comparison: Comparison, split: str) -> dict[str, list[str]]:
+    """Returns the tables of a comparison as lines of Markdown, by their names."""
+    structures = {"Structures": _table(comparison, comparison.at_best(split), split)}
+    return structures | {t.name: _table_of_cells(t) for t in _more_tables(comparison, split)}
 
 
-def _table_of_cells(
-    head: Sequence[str], text_columns: int, rows: Iterable[Sequence[tuple[str, float | None]]]
-) -> list[str]:
-    """Returns the lines of a table; structures are in its second column."""
+def _more_tables(comparison: Comparison, split: str) -> list[CellTable]:
+    started = started_groups(comparison, split)
+    starts = [start_table(comparison, split, started)] if started else []
+    return starts + series_tables(comparison, split)
+
+
+def _picture(alt: str, path: str) -> str:
+    return f"![{_plain(alt)}]({path})"
+
+
+def _table_of_cells(table: CellTable) -> list[str]:
+    columns = range(len(table.head))
     return [
-        _line(head),
-        _line(["---" if i < text_columns else "---:" for i in range(len(head))]),
+        _line(table.head),
+        _line(["---" if i < table.text_columns else "---:" for i in columns]),
         *(
-            _line([code(text) if i == 1 else text for i, (text, _) in enumerate(cells)])
-            for cells in rows
+            _line([code(t) if t and i in table.structures else t for i, (t, _) in enumerate(cells)])
+            for cells in table.rows
         ),
     ]
 

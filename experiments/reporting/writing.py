@@ -21,6 +21,8 @@ from experiments.reporting.rates_findings import rate_findings
 from experiments.reporting.rates_picture import rate_figure
 from experiments.reporting.rates_table import RATE_COLUMNS, rate_rows
 from experiments.reporting.reading import read_sweeps
+from experiments.reporting.series import has_both, series_of
+from experiments.reporting.series_picture import series_figure
 from experiments.reporting.starts import started_groups
 from experiments.reporting.starts_picture import start_figure
 from experiments.reporting.summary import markdown
@@ -35,7 +37,7 @@ from experiments.reporting.tradeoff import tradeoff_figure
 
 # Files that a report does not always have, so that an earlier one may have left them.
 _MAY_BE_STALE = (
-    r"(tradeoff|budgets|curves|starts|learning_rates)(-.*)?\.(png|svg)"
+    r"(tradeoff|budgets|curves|starts|series|learning_rates)(-.*)?\.(png|svg)"
     r"|learning_rates\.(csv|parquet)"
 )
 
@@ -53,7 +55,8 @@ def write_report(
     pictures `tradeoff`, `budgets` and `curves` as PNG and SVG (with the data set and the model in
     their names where there are several). Where a structure was trained at several learning rates,
     it adds `learning_rates`, a picture and a table; where some were decomposed from a trained
-    model, the picture `starts`.
+    model, the picture `starts`; where both KFC and low rank were, `series` and tables that compare
+    them at equal sizes and at equal errors.
 
     Args:
       workdirs: work folders of sweeps, folders of run folders, single run folders, or the folders
@@ -100,16 +103,11 @@ def write_report(
     }
     if rows := rate_rows((c, search) for c in comparisons for search in searches[c.title]):
         write_table(out / "learning_rates", rows, RATE_COLUMNS)
-    shown = {title: _png(made[0]) for title, made in pictures.items()}
-    starts = {
-        title: _png(picture)
+    shown = {
+        title: {p.svg.name.partition("-")[0].partition(".")[0]: _png(p) for p in made}
         for title, made in pictures.items()
-        for picture in made
-        if picture.svg.name.startswith("starts")
     }
-    (out / "summary.md").write_text(
-        markdown(comparisons, tolerances, missing, shown, starts, rates)
-    )
+    (out / "summary.md").write_text(markdown(comparisons, tolerances, missing, shown, rates))
     created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     (out / "index.html").write_text(
         page(trials, comparisons, tolerances, missing, pictures, rates, links, created)
@@ -132,7 +130,7 @@ def _png(picture: Picture) -> str:
 def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
     """Draws a comparison's pictures; the trade-off is always there and comes first."""
     split = comparison.splits[0]
-    started = started_groups(comparison, split)
+    started, series = started_groups(comparison, split), series_of(comparison, split)
     made = [
         ("tradeoff", tradeoff_figure(comparison, split), f"{split} error against size"),
         (
@@ -150,6 +148,11 @@ def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
             "starts",
             start_figure(comparison, split, started) if started else None,
             f"{split} error against size, of models trained from scratch and of decomposed ones",
+        ),
+        (
+            "series",
+            series_figure(comparison, split, series) if has_both(series) else None,
+            f"{split} error of KFC and low rank against size, for every start and trunk",
         ),
     ]
     pictures = []

@@ -86,9 +86,9 @@ def test_compressed_trials_start_from_trials_of_the_dense_sweep(
     network, part, request, monkeypatch
 ):
     monkeypatch.chdir(request.config.rootpath)
-    sources = load_plan(f"configs/sweeps/compressed.py:{network}_dense").trials
+    sources = load_plan(f"configs/sweeps/comparison.py:{network}_dense").trials
     by_folder = {f"runs/{network}-dense/{trial.name}": trial.overrides for trial in sources}
-    small = load_plan(f"configs/sweeps/compressed.py:{network}{part}").trials
+    small = load_plan(f"configs/sweeps/comparison.py:{network}{part}").trials
     for trial in small:
         fields = trial.overrides
         source = by_folder[fields["compression.source"]]
@@ -107,7 +107,7 @@ def test_compressed_trials_start_from_trials_of_the_dense_sweep(
 
 def test_longer_training_is_as_long_as_that_of_its_teachers(request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
-    teachers = load_plan("configs/sweeps/compressed.py:svhn_dense").trials
+    teachers = load_plan("configs/sweeps/comparison.py:svhn_dense").trials
     by_folder = {f"runs/svhn-dense/{trial.name}": trial.overrides for trial in teachers}
     trials = load_plan("configs/sweeps/longer_training.py").trials
     taught = [t.overrides for t in trials if "distillation.teacher" in t.overrides]

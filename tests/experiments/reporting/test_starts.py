@@ -7,7 +7,7 @@ import pytest
 from experiments.reporting import write_report
 from experiments.reporting.comparisons import compare
 from experiments.reporting.reading import read_sweeps
-from experiments.reporting.starts import start_cells, start_of, started_groups
+from experiments.reporting.starts import start_of, start_table, started_groups
 from tests.experiments.reporting import folders
 
 SMALL = folders.kfc("2:16x20*50x25")
@@ -64,8 +64,8 @@ def test_a_structure_stands_there_with_every_start_and_others_do_not(runs):
 
 def test_the_cells_say_what_was_gained_over_dense(runs):
     (comparison,) = compare(read_sweeps([runs]))
-    cells = start_cells(comparison, "test", started_groups(comparison, "test"))
-    texts = [[text for text, _ in row] for row in cells]
+    table = start_table(comparison, "test", started_groups(comparison, "test"))
+    texts = [[text for text, _ in row] for row in table.rows]
     assert texts[1][3:7] == ["3,140", "34,220", "2", "0.411"]
     assert [row[-1] for row in texts] == ["+0.30", "+0.20", "+0.10"]
 

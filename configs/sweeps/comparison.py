@@ -1,0 +1,245 @@
+"""Small models from every start: from scratch, and from a trained dense model.
+
+The dense models of a network come first, one for each seed; all else looks for them in
+`runs/NETWORK-dense`:
+
+    ... --config=configs/sweeps/comparison.py:svhn_dense --workdir=runs/svhn-dense
+    ... --config=configs/sweeps/comparison.py:svhn_distilled --workdir=runs/svhn-distilled
+
+after `python -m experiments.sweep`. `fc1` becomes a Kronecker sum or low rank, in sizes from a
+thousandth to a fifth of the dense layer; 3 seeds, all training images, the test split read before
+and after the training.
+
+    ...:NETWORK_scratch     some of the layers from scratch, as long as the dense model
+    ...:NETWORK             some of them decomposed (by kernel, by data, by data and reordered) and
+                            fine-tuned for a third to a half of the epochs
+    ...:NETWORK_distilled   by data and reordered, fine-tuned with the dense model as a teacher
+    ...:NETWORK_tune        learning rates of the fine-tuning, on validation images
+
+The networks:
+
+    mnist        LeNet-5, 6 epochs and 2
+    svhn         the small network on svhn_grey, a prepared subset of the real house numbers that is
+                 looked for in TFDS_DATA_DIR, 12 epochs and 4
+    wide         the same with convolutions of 24, 48 and 96 channels
+    characters   the small network on hwdb195, a prepared subset of CASIA-HWDB, 4 epochs and 2
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from experiments.sweeping import (
+    Overrides,
+    dense,
+    kfc,
+    low_rank,
+    product,
+    trial_folder,
+    values,
+)
+
+_LAYER = "model.fc1"
+
+
+class _Network(NamedTuple):
+    base: str
+    fields: Overrides  # in which it differs from the base
+    dense_rate: float
+    epochs: int
+    fine_tuning_epochs: int
+    num_validation: int  # of the tuning
+    layers: list[Overrides]
+    from_scratch: list[Overrides]  # those of the layers that are trained from scratch, too
+    fine_tuned: list[Overrides]  # and those to show every start of
+    tuned: list[Overrides]
+    rates: tuple[float, ...]
+    best_rates: dict[str, float]  # of the fine-tuning, for every kind of layer
+    scratch: dict[str, Overrides]  # rate and gain of every kind of layer from scratch
+
+
+def _kfc(shape: str, *ranks: int) -> list[Overrides]:
+    return [kfc(_LAYER, f"{rank}:{shape}") for rank in ranks]
+
+
+def _low_rank(*ranks: int) -> list[Overrides]:
+    return [low_rank(_LAYER, rank) for rank in ranks]
+
+
+_AT_HIGH_RATE = {  # docs/training.md
+    "kfc": {"optimizer.learning_rate": 1.6e-2, "optimizer.factor_gain": 0.125},
+    "low_rank": {"optimizer.learning_rate": 1.6e-2, "optimizer.factor_gain": 0.25},
+}
+
+_NETWORKS = {
+    "mnist": _Network(
+        base="configs/mnist.py",
+        fields={"data.name": "mnist"},
+        dense_rate=2e-3,
+        epochs=6,
+        fine_tuning_epochs=2,
+        num_validation=10_000,
+        layers=[*_kfc("16x20*50x25", 1, 2, 12), *_low_rank(3, 5, 15)],
+        from_scratch=[],  # docs/results/mnist
+        fine_tuned=[*_kfc("16x20*50x25", 1, 2, 12), *_low_rank(3, 5, 15)],
+        tuned=[*_kfc("16x20*50x25", 2), *_low_rank(5)],
+        rates=(1e-3, 2e-3, 4e-3, 8e-3),
+        best_rates={"kfc": 4e-3, "low_rank": 8e-3},
+        scratch={
+            "kfc": {"optimizer.learning_rate": 8e-3, "optimizer.factor_gain": 0.25},
+            "low_rank": {"optimizer.learning_rate": 8e-3, "optimizer.scale_factors": False},
+        },
+    ),
+    "svhn": _Network(
+        base="configs/svhn.py:small",
+        fields={"data.name": "svhn_grey"},
+        dense_rate=1.6e-2,
+        epochs=12,
+        fine_tuning_epochs=4,
+        num_validation=4_000,
+        layers=[
+            *_kfc("16x16*8x8*8x4", 2, 4),  # the channels' factor split once more
+            *_kfc("32x16*32x32", 1),
+            *_kfc("16x16*64x32", 1, 2, 4, 8, 16, 32),
+            *_low_rank(1, 2, 3, 6, 12, 24, 48),
+        ],
+        from_scratch=[
+            *_kfc("16x16*64x32", 2, 8),
+            *_low_rank(3, 12),
+            *_kfc("32x16*32x32", 1),
+            *_low_rank(1),
+            *_kfc("16x16*64x32", 32),
+            *_low_rank(48),
+        ],
+        fine_tuned=[*_kfc("16x16*64x32", 2, 8), *_low_rank(3, 12)],
+        tuned=[*_kfc("16x16*64x32", 2, 8), *_low_rank(3, 12)],
+        rates=(2e-3, 4e-3, 8e-3, 1.6e-2),
+        best_rates={"kfc": 4e-3, "low_rank": 8e-3},
+        scratch=_AT_HIGH_RATE,
+    ),
+    "wide": _Network(
+        base="configs/svhn.py:small",
+        fields={"data.name": "svhn_grey", "model.channels": ((24,), (48,), (96,))},
+        dense_rate=1.6e-2,
+        epochs=12,
+        fine_tuning_epochs=4,
+        num_validation=4_000,
+        layers=[*_kfc("16x16*96x32", 1, 2, 4, 8, 16), *_low_rank(1, 3, 6, 12, 24)],
+        from_scratch=[],
+        fine_tuned=[],
+        tuned=[],
+        rates=(),
+        best_rates={"kfc": 4e-3, "low_rank": 8e-3},
+        scratch=_AT_HIGH_RATE,
+    ),
+    "characters": _Network(
+        base="configs/characters.py:small",
+        fields={"data.name": "hwdb195", "model.num_classes": 195},
+        dense_rate=8e-3,
+        epochs=4,
+        fine_tuning_epochs=2,
+        num_validation=8_000,
+        layers=[*_kfc("36x32*64x32", 2, 4, 8, 16, 32), *_low_rank(2, 4, 8, 16, 32)],
+        from_scratch=[*_kfc("36x32*64x32", 8), *_low_rank(8)],
+        fine_tuned=[*_kfc("36x32*64x32", 8), *_low_rank(8)],
+        tuned=[*_kfc("36x32*64x32", 8), *_low_rank(8)],
+        rates=(2e-3, 4e-3, 8e-3),
+        best_rates={"kfc": 4e-3, "low_rank": 4e-3},
+        scratch={
+            "kfc": {"optimizer.learning_rate": 4e-3, "optimizer.factor_gain": 0.25},
+            "low_rank": {"optimizer.learning_rate": 4e-3, "optimizer.factor_gain": 0.25},
+        },
+    ),
+}
+
+_WAYS = {
+    kind: [
+        {"compression.weighted": weighted, "compression.reordered": reordered}
+        for weighted, reordered in ways
+    ]
+    for kind, ways in {
+        "kfc": ((False, False), (True, False), (True, True)),
+        "low_rank": ((False, False), (True, False)),  # to which the order makes no difference
+    }.items()
+}
+
+BASE = {
+    name + part: network.base
+    for name, network in _NETWORKS.items()
+    for part, layers in {
+        "_dense": network.layers,
+        "_tune": network.tuned,
+        "_scratch": network.from_scratch,
+        "": network.fine_tuned,
+        "_distilled": network.layers,
+    }.items()
+    if layers
+}
+
+
+def sweep(variant: str) -> Iterator[Overrides]:
+    """Yields the trials, all with the first seed, then with the next."""
+    name, _, part = variant.partition("_")
+    network = _NETWORKS[name]
+    if part == "dense":
+        yield from (dense_trial(name, seed) for seed in range(3))
+        if network.tuned:
+            yield _for_tuning(name)
+        return
+    if part == "tune":
+        start = _from(name, _for_tuning(name)) | {"train.test_at_end": False}
+        yield from product(
+            [start], values("optimizer.learning_rate", *network.rates), network.tuned
+        )
+        return
+    for seed in range(3):
+        if part == "scratch":
+            for layer in network.from_scratch:
+                yield dense_trial(name, seed) | layer | network.scratch[_kind(layer)]
+            continue
+        start = _from(name, dense_trial(name, seed))
+        if part == "distilled":
+            start["distillation.teacher"] = start["compression.source"]
+        for layer in network.layers if part else network.fine_tuned:
+            kind = _kind(layer)
+            rate = {"optimizer.learning_rate": network.best_rates[kind]}
+            for how in _WAYS[kind][-1:] if part else _WAYS[kind]:
+                yield start | layer | rate | how
+
+
+def dense_trial(name: str, seed: int) -> Overrides:
+    """Returns the trial of a network's dense sweep with that seed, trained on all images."""
+    network = _NETWORKS[name]
+    return (
+        dense(_LAYER)
+        | network.fields
+        | {
+            "data.num_validation": 0,
+            "optimizer.learning_rate": network.dense_rate,
+            "train.num_epochs": network.epochs,
+            "seed": seed,
+        }
+    )
+
+
+def _for_tuning(name: str) -> Overrides:
+    """Returns the dense trial that has not seen the images which the tuning validates on."""
+    return dense_trial(name, 0) | {
+        "data.num_validation": _NETWORKS[name].num_validation,
+        "train.test_at_end": False,
+    }
+
+
+def _from(name: str, source: Overrides) -> Overrides:
+    """Returns the fields of runs that start from a dense trial and are fine-tuned."""
+    network = _NETWORKS[name]
+    return {
+        "compression.source": trial_folder(f"runs/{name}-dense", source),
+        **{field: source[field] for field in (*network.fields, "data.num_validation", "seed")},
+        "train.num_epochs": network.fine_tuning_epochs,
+        "optimizer.warmup_epochs": 0.33,
+        "optimizer.factor_gain": 0.25,
+    }
+
+
+def _kind(layer: Overrides) -> str:
+    return layer[f"{_LAYER}.kind"]

@@ -1,0 +1,70 @@
+"""Tables in documents are those of the runs that their marks name."""
+
+import pytest
+
+from experiments import report
+from experiments.reporting import fill
+
+MARKED = """# Results
+
+<!-- table {folder}: {name} -->
+old
+<!-- end of table -->
+
+After.
+"""
+
+
+@pytest.fixture
+def document(tmp_path, finished_report):
+    path = tmp_path / "results.md"
+
+    def write(name="Structures", folder=finished_report, text=MARKED):
+        path.write_text(text.format(folder=folder, name=name))
+        return path
+
+    return write
+
+
+def test_a_table_is_that_of_the_runs_summary(document, finished_report):
+    path = document("KFC and low rank at equal size")
+    assert fill(path) == 1
+    text = path.read_text()
+    assert "old" not in text
+    assert text.startswith("# Results\n\n<!-- table ")
+    assert text.endswith("-->\n\nAfter.\n")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 5  # the sweep has low rank in five sizes
+    assert set(rows) <= set((finished_report / "summary.md").read_text().splitlines())
+
+
+def test_filling_twice_changes_nothing(document):
+    path = document()
+    fill(path)
+    before = path.read_text()
+    fill(path)
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "Prices"}, "has no table 'Prices'; take one of Structures"),
+        ({"text": "<!-- table {folder}: {name} -->\nold\n"}, "has no <!-- end of table -->"),
+        ({"text": "no marks"}, "has no marks for tables"),
+        ({"folder": "nowhere"}, "nowhere is no folder"),
+    ],
+)
+def test_what_cannot_be_filled_is_said_and_left_as_it_was(document, change, said, capsys):
+    path = document(**change)
+    before = path.read_text()
+    assert report.main([f"--fill={path}"]) == 1
+    assert said in capsys.readouterr().err
+    assert path.read_text() == before
+
+
+def test_the_command_fills(document, capsys):
+    path = document()
+    assert report.main([f"--fill={path}"]) == 0
+    assert "1 tables" in capsys.readouterr().out
+    assert "| KFC | `8:16x20*50x25` |" in path.read_text()
