@@ -26,9 +26,21 @@ def fill(document: str | os.PathLike[str]) -> int:
     """Writes every marked table of a Markdown document anew; returns how many there are.
 
     Raises:
-      ValueError: if there is no mark, a mark has no end, its folders hold no finished trials or
-        those of several data sets or models, or there is no such table. Nothing is written then.
+      ValueError: as `filled`. Nothing is written then.
       OSError: if the document cannot be read or written.
+    """
+    text = filled(document)
+    write_text(Path(document).expanduser(), text)
+    return text.count(_END)
+
+
+def filled(document: str | os.PathLike[str]) -> str:
+    """Returns the text of a Markdown document with every marked table made anew.
+
+    Raises:
+      ValueError: if there is no mark, a mark has no end, its folders hold no finished trials or
+        those of several data sets or models, or there is no such table.
+      OSError: if the document cannot be read.
     """
     path = Path(document).expanduser()
     parts = _BEGIN.split(path.read_text())
@@ -51,8 +63,7 @@ def fill(document: str | os.PathLike[str]) -> int:
             )
         lines = "\n".join(made[folders][name])
         text += f"<!-- table {folders}: {name} -->\n\n{lines}\n\n{_END}{after}"
-    write_text(path, text)
-    return len(parts) // 3
+    return text
 
 
 def _tables(document: Path, folders: str) -> dict[str, list[str]]:

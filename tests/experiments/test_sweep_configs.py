@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 
+from experiments.accounting import layer_costs, totals
+from experiments.models import make_model
 from experiments.sweeping.plan import load_plan, trial_configs
 from kfc_jax import KroneckerSum
 
@@ -80,8 +82,19 @@ def test_the_sweep_covers_the_methods_with_equal_seeds(sweep):
             assert any(abs(s.num_parameters / size - 1) < 0.2 for s in structures)
 
 
-@pytest.mark.parametrize("network", ["mnist", "svhn"])
-@pytest.mark.parametrize("part", ["", "_tune", "_distilled"])
+COMPARISONS = [
+    (network, part)
+    for network, parts in {
+        "mnist": ("", "_tune", "_distilled"),
+        "svhn": ("", "_tune", "_distilled"),
+        "wide": ("_distilled",),
+        "characters": ("", "_tune", "_distilled"),
+    }.items()
+    for part in parts
+]
+
+
+@pytest.mark.parametrize(("network", "part"), COMPARISONS)
 def test_compressed_trials_start_from_trials_of_the_dense_sweep(
     network, part, request, monkeypatch
 ):
@@ -92,10 +105,11 @@ def test_compressed_trials_start_from_trials_of_the_dense_sweep(
     for trial in small:
         fields = trial.overrides
         source = by_folder[fields["compression.source"]]
-        assert {f: fields[f] for f in ("seed", "data.name", "data.num_validation")} == {
-            f: source[f] for f in ("seed", "data.name", "data.num_validation")
+        same = {"seed", "data.name", "data.num_validation", "model.channels", "model.num_classes"}
+        assert {f: fields[f] for f in same & fields.keys()} == {
+            f: source[f] for f in same & source.keys()
         }
-        assert fields["train.num_epochs"] == source["train.num_epochs"] / 3
+        assert fields["train.num_epochs"] <= source["train.num_epochs"] / 2
         assert ("distillation.teacher" in fields) == (part == "_distilled")
         # Only the tuning may try things, and it must not see the test split.
         assert fields.get("train.test_at_end", True) == (part != "_tune")
@@ -103,6 +117,34 @@ def test_compressed_trials_start_from_trials_of_the_dense_sweep(
         assert {trial.overrides["seed"] for trial in small} == {0, 1, 2}
         ways = [t.overrides.get("compression.weighted") for t in small]
         assert set(ways) == ({True} if part else {True, False})
+
+
+@pytest.mark.parametrize("network", ["svhn", "characters"])
+def test_trials_from_scratch_are_as_long_as_the_dense_ones(network, request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    dense = load_plan(f"configs/sweeps/comparison.py:{network}_dense").trials[0].overrides
+    scratch = load_plan(f"configs/sweeps/comparison.py:{network}_scratch")
+    check_trials(scratch)
+    for trial in scratch.trials:
+        assert trial.overrides["train.num_epochs"] == dense["train.num_epochs"]
+        assert trial.overrides["model.fc1.kind"] in ("kfc", "low_rank")
+
+
+def test_models_with_a_larger_trunk_have_a_tenth_to_a_quarter_of_the_parameters(
+    request, monkeypatch
+):
+    monkeypatch.chdir(request.config.rootpath)
+    plan = load_plan("configs/sweeps/small_models.py")
+    first = [t for t in plan.trials if t.overrides["seed"] == 0]
+    untaught = [t for t in first if "distillation.teacher" not in t.overrides]
+    assert 2 * len(untaught) == len(first)
+    configs = trial_configs(dataclasses.replace(plan, trials=untaught))
+    sizes = [
+        totals(layer_costs(make_model(config.model), config.model.image_shape))["parameters"]
+        for config in configs.values()
+    ]
+    assert sizes == [53_686, 71_730]
+    assert sizes[0] < 553_594 / 10
 
 
 def test_longer_training_is_as_long_as_that_of_its_teachers(request, monkeypatch):
