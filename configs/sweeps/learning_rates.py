@@ -12,8 +12,9 @@ gains. One seed; errors are of validation images, the test split is not looked a
     ...learning_rates.py:svhn_drawn  the same on drawn house numbers
     ...learning_rates.py:characters  the small network, 59,323 handwritten characters, 2 epochs:
                                      hwdb195, a prepared subset of CASIA-HWDB, likewise
-    ...learning_rates.py:mnist_best, :svhn_best
-                                     every method at its best rate in the search, 3 other seeds
+    ...learning_rates.py:mnist_best, :svhn_best, :svhn_drawn_best
+                                     every method at its best rate in the search (of the real house
+                                     numbers), 3 other seeds
 """
 
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ BASE = {
     "svhn": "configs/svhn.py:small",
     "svhn_best": "configs/svhn.py:small",
     "svhn_drawn": "configs/svhn.py:small",
+    "svhn_drawn_best": "configs/svhn.py:small",
     "characters": "configs/characters.py:small",
 }
 
@@ -85,9 +87,10 @@ _TRAINING = {
 
 def sweep(variant: str) -> Iterator[Overrides]:
     """Yields the trials, the lowest learning rate first."""
-    network, _, part = variant.partition("_")
-    always = _TRAINING[network if part == "best" else variant] | {"train.test_at_end": False}
-    if part == "best":
+    training = variant.removesuffix("_best")
+    network = training.partition("_")[0]
+    always = _TRAINING[training] | {"train.test_at_end": False}
+    if variant != training:
         yield from product([always], values("seed", 1, 2, 3), _best(network))
         return
     gains = [_gain(None), *map(_gain, _GAINS[network])]

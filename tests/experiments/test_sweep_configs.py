@@ -46,6 +46,8 @@ def test_every_trial_can_run(sweep):
         "learning_rates.py:mnist",
         "learning_rates.py:svhn",
         "learning_rates.py:svhn_drawn",
+        "learning_rates.py:svhn_drawn_best",
+        "learning_rates.py:characters",
     ],
 )
 def test_every_trial_of_the_tuning_can_run_and_leaves_the_test_split_alone(
