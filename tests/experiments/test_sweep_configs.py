@@ -29,7 +29,8 @@ def sweep(request, monkeypatch):
 
 def check_trials(plan):
     """Builds the trials of the first seed; those of the others differ in the seed alone."""
-    first = [trial for trial in plan.trials if trial.overrides.get("seed", 0) == 0]
+    seed = plan.trials[0].overrides.get("seed")
+    first = [trial for trial in plan.trials if trial.overrides.get("seed") == seed]
     assert len(trial_configs(dataclasses.replace(plan, trials=first))) == len(first)
 
 
