@@ -45,7 +45,7 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
 
     They are in the order of their trunks, then of the layers that they replace, then of STARTS. To
     low-rank layers the order of hidden units makes no difference: those that were decomposed
-    without it also stand beside the Kronecker sums with it.
+    without it stand beside the Kronecker sums with it, too.
     """
     members: dict[tuple[str, tuple[str, ...], str, int], dict[str, list[Group]]] = {}
     models: dict[str, Mapping[str, Any]] = {}
@@ -64,11 +64,14 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
         epochs = int(first.config.get("train.num_epochs", 0))
         of = members.setdefault((trunk, replaced, start_of(first), epochs), {})
         of.setdefault(group.structure, []).append(group)
-    for (trunk, replaced, start, epochs), structures in members.items():
-        plain = members.get((trunk, replaced, unordered(start), epochs), {})
-        for structure, groups in plain.items():
-            if groups[0].method == LOW_RANK:
-                structures.setdefault(structure, groups)
+    for (trunk, replaced, start, epochs), structures in list(members.items()):
+        key = (trunk, replaced, unordered(start), epochs)
+        if start == unordered(start) or key not in members:
+            continue
+        low_rank = {s: g for s, g in members[key].items() if g[0].method == LOW_RANK}
+        structures |= low_rank | structures
+        if low_rank.keys() == members[key].keys():
+            del members[key]
     trunks = list(models)
     found = []
     for (trunk, replaced, start, epochs), structures in members.items():

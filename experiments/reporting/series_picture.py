@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from experiments.reporting.comparisons import Comparison, settings_text
 from experiments.reporting.drawing import add_title, error_axis, look, size_axis
 from experiments.reporting.methods import METHODS
-from experiments.reporting.series import Series
+from experiments.reporting.series import Series, has_both
 from experiments.reporting.starts_picture import draw_line
 
 _WIDTH, _HEIGHT = 5.4, 3.9  # inches of a panel
@@ -21,10 +21,11 @@ _SIZES = ("layer_parameters", "parameters")
 def series_figure(comparison: Comparison, split: str, series: Sequence[Series]) -> Figure:
     """Draws error against the layers' parameters (left) and the whole model's (right).
 
-    A line is a method in a series, its points are means over seeds, the bars sample standard
-    deviations. The grey line is the dense model with the same trunk.
+    Trunks of which no series has both methods are left out. A line is a method in a series, its
+    points are means over seeds, the bars sample standard deviations. The grey line is the dense
+    model with the same trunk.
     """
-    trunks = list(dict.fromkeys(settings_text(one.model) for one in series))
+    trunks = list(dict.fromkeys(settings_text(one.model) for one in series if has_both([one])))
     with look():
         figure = Figure()
         rows = figure.subplots(len(trunks), 2, squeeze=False)

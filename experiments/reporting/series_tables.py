@@ -56,13 +56,13 @@ _FRONT_HEAD = (
 
 
 def series_tables(comparison: Comparison, split: str) -> list[CellTable]:
-    """Returns the tables; none if no series has both Kronecker sums and low rank."""
+    """Returns the tables that have rows; none if no series has both methods."""
     series = series_of(comparison, split)
     if not has_both(series):
         return []
     sizes = _at_equal_size(series, split)
     front = {size: _front(comparison, split, size) for size in ("parameters", "flops")}
-    return [
+    tables = [
         CellTable("sizes", "KFC and low rank at equal size", _SIZE_HEAD, 3, sizes, (1, 2)),
         CellTable(
             "errors", "KFC and low rank at equal error", _ERROR_HEAD, 2, _at_error(series, split)
@@ -71,6 +71,7 @@ def series_tables(comparison: Comparison, split: str) -> list[CellTable]:
         CellTable("front", "Pareto front by parameters", _FRONT_HEAD, 4, front["parameters"]),
         CellTable("front", "Pareto front by FLOPs", _FRONT_HEAD, 4, front["flops"]),
     ]
+    return [table for table in tables if table.rows]
 
 
 def _at_equal_size(series: Sequence[Series], split: str) -> list[list[Cell]]:

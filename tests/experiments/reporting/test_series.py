@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 
@@ -148,6 +149,9 @@ def test_low_rank_stands_beside_reordered_sums_as_well(tmp_path):
     for one in (plain, reordered):
         assert [group.structure for group in one.groups] == ["2:16x20*50x25", "rank 3"]
     assert has_both([plain])
+    shutil.rmtree(tmp_path / "plain")
+    (alone,) = series_of(read_all(tmp_path), "test")  # and then it stands there alone
+    assert (alone.start, len(alone.groups)) == ("decomposed by data, reordered", 2)
 
 
 def test_the_report_has_the_tables_and_the_picture(tmp_path):
