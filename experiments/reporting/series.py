@@ -32,12 +32,21 @@ class Series:
     groups: tuple[Group, ...]
     dense: Group | None
 
-    @property
-    def name(self) -> str:
-        """What it is, in words."""
-        trunk = settings_text(self.model).replace("model.", "")
-        layers = " and ".join(self.replaced)
-        return ", ".join(filter(None, (trunk, layers, self.start, f"{self.epochs} epochs")))
+
+def series_names(series: Sequence[Series]) -> list[str]:
+    """Returns a name for each: its start, and what else tells it from the others."""
+    parts = [
+        (
+            settings_text(one.model).replace("model.", ""),
+            " and ".join(one.replaced),
+            one.start,
+            f"{one.epochs} epochs",
+        )
+        for one in series
+    ]
+    start = 2
+    told = [i for i in range(4) if i == start or len({own[i] for own in parts}) > 1]
+    return [", ".join(own[i] for i in told if own[i]) for own in parts]
 
 
 def series_of(comparison: Comparison, split: str) -> list[Series]:

@@ -9,7 +9,7 @@ from experiments.reporting.cells import Cell, CellTable
 from experiments.reporting.comparisons import Comparison, Group, settings_text
 from experiments.reporting.findings import pareto_front
 from experiments.reporting.near_dense import near_dense
-from experiments.reporting.series import Series, has_both, series_of
+from experiments.reporting.series import Series, has_both, series_names, series_of
 from experiments.reporting.starts import start_of
 from experiments.reporting.wording import count, percent, spread
 
@@ -57,8 +57,8 @@ _FRONT_HEAD = (
 
 def series_tables(comparison: Comparison, split: str) -> list[CellTable]:
     """Returns the tables that have rows; none if no series has both methods."""
-    series = series_of(comparison, split)
-    if not has_both(series):
+    series = [one for one in series_of(comparison, split) if has_both([one])]
+    if not series:
         return []
     sizes = _at_equal_size(series, split)
     front = {size: _front(comparison, split, size) for size in ("parameters", "flops")}
@@ -76,7 +76,7 @@ def series_tables(comparison: Comparison, split: str) -> list[CellTable]:
 
 def _at_equal_size(series: Sequence[Series], split: str) -> list[list[Cell]]:
     rows = []
-    for one in series:
+    for one, name in zip(series, series_names(series), strict=True):
         for pair in at_equal_size(one, split):
             difference = f"{pair.difference * 100:+.2f}"
             if pair.standard_error is not None:
@@ -84,7 +84,7 @@ def _at_equal_size(series: Sequence[Series], split: str) -> list[list[Cell]]:
             both = (pair.kfc, pair.low_rank)
             rows.append(
                 [
-                    (one.name, None),
+                    (name, None),
                     *((group.structure, None) for group in both),
                     *map(_layer_size, both),
                     *(_error(group, split) for group in both),
@@ -96,14 +96,14 @@ def _at_equal_size(series: Sequence[Series], split: str) -> list[list[Cell]]:
 
 def _at_error(series: Sequence[Series], split: str) -> list[list[Cell]]:
     rows = []
-    for one in series:
+    for one, name in zip(series, series_names(series), strict=True):
         for pair in at_equal_error(one, split):
             needed, ratio = pair.kfc_parameters, f"{pair.ratio:.2g}"
             if pair.is_bounded:
                 ratio = f"{'at least' if needed else 'at most'} {ratio}"
             rows.append(
                 [
-                    (one.name, None),
+                    (name, None),
                     (pair.low_rank.structure, None),
                     _layer_size(pair.low_rank),
                     _error(pair.low_rank, split),
@@ -117,14 +117,12 @@ def _at_error(series: Sequence[Series], split: str) -> list[list[Cell]]:
 
 def _near_dense(series: Sequence[Series], split: str) -> list[list[Cell]]:
     rows = []
-    for one in series:
-        if not has_both([one]):
-            continue
+    for one, name in zip(series, series_names(series), strict=True):
         for wish in near_dense(one, split):
             groups = (wish.kfc, wish.low_rank)
             rows.append(
                 [
-                    (one.name, None),
+                    (name, None),
                     (wish.text, None),
                     *((group.structure if group else "", None) for group in groups),
                     *(_saved(group, "parameters") for group in groups),

@@ -11,7 +11,7 @@ from experiments.reporting.against_low_rank import at_equal_error, at_equal_size
 from experiments.reporting.comparisons import compare
 from experiments.reporting.near_dense import near_dense
 from experiments.reporting.reading import read_sweeps
-from experiments.reporting.series import has_both, series_of
+from experiments.reporting.series import has_both, series_names, series_of
 from tests.experiments.reporting import folders
 
 # kernel parameters: 1570, 3140, 6280 of KFC; 3900, 6500, 13000 of low rank
@@ -114,11 +114,13 @@ def test_near_dense_finds_the_smallest_model_and_the_lowest_error(series):
 def test_trunks_and_starts_are_series_of_their_own(tmp_path):
     write_all(tmp_path)
     write_all(tmp_path / "wide", shift=-0.003, model__image_shape=[32, 32, 1])
-    wide, narrow = sorted(series_of(read_all(tmp_path), "test"), key=lambda s: s.name, reverse=True)
-    assert (wide.name, narrow.name) == (
-        "image_shape=[32, 32, 1], fc1, from scratch, 10 epochs",
-        "image_shape=[28, 28, 1], fc1, from scratch, 10 epochs",
-    )
+    both = series_of(read_all(tmp_path), "test")
+    names = series_names(both)
+    assert sorted(names) == [
+        "image_shape=[28, 28, 1], from scratch",
+        "image_shape=[32, 32, 1], from scratch",
+    ]
+    narrow, wide = (both[names.index(name)] for name in sorted(names))
     assert narrow.dense.error("test").mean == pytest.approx(0.004)
     assert wide.dense.error("test").mean == pytest.approx(0.001)
 
@@ -159,7 +161,7 @@ def test_the_report_has_the_tables_and_the_picture(tmp_path):
     write_report([*(tmp_path / "runs").glob("*")], tmp_path / "report")
     summary = (tmp_path / "report" / "summary.md").read_text()
     assert (
-        "| fc1, from scratch, 10 epochs | `4:16x20*50x25` | `rank 5` | 6,280 | 6,500 "
+        "| from scratch | `4:16x20*50x25` | `rank 5` | 6,280 | 6,500 "
         "| 1.00% ± 0.14 (n = 2) | 1.50% ± 0.14 (n = 2) | -0.50 ± 0.14 |" in summary
     )
     assert "](series.png)" in summary
