@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.reporting.comparisons import Comparison, Group, best_of, settings_text
-from experiments.reporting.methods import DENSE, LOW_RANK
+from experiments.reporting.methods import DENSE, LOW_RANK, structure_of
 from experiments.reporting.starts import STARTS, start_of, unordered
 
 
@@ -56,7 +56,7 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
     low-rank layers the order of hidden units makes no difference: those that were decomposed
     without it stand beside the Kronecker sums with it, too.
     """
-    members: dict[tuple[str, tuple[str, ...], str, int], dict[str, list[Group]]] = {}
+    members: dict[_Key, dict[str, list[Group]]] = {}
     models: dict[str, Mapping[str, Any]] = {}
     dense: dict[str, list[Group]] = {}
     for group in comparison.groups:
@@ -68,35 +68,35 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
         if group.method == DENSE:
             dense.setdefault(trunk, []).append(group)
             continue
-        replaced = tuple(layer.name for layer in group.layers if layer.kind != "dense")
+        group = _of_replaced_layers(group)
         first = group.trials[0]
+        replaced = tuple(layer.name for layer in group.layers)
         epochs = int(first.config.get("train.num_epochs", 0))
-        of = members.setdefault((trunk, replaced, start_of(first), epochs), {})
-        of.setdefault(group.structure, []).append(group)
-    for (trunk, replaced, start, epochs), structures in list(members.items()):
-        key = (trunk, replaced, unordered(start), epochs)
-        if start == unordered(start) or key not in members:
-            continue
-        low_rank = {s: g for s, g in members[key].items() if g[0].method == LOW_RANK}
-        structures |= low_rank | structures
-        if low_rank.keys() == members[key].keys():
-            del members[key]
+        same = members.setdefault(_Key(trunk, replaced, start_of(first), epochs), {})
+        same.setdefault(group.structure, []).append(group)
+    _add_unordered(members)
     trunks = list(models)
-    found = []
-    for (trunk, replaced, start, epochs), structures in members.items():
-        best = sorted(map(best_of, structures.values()), key=lambda g: g.sizes["layer_parameters"])
-        baseline = best_of(dense[trunk]) if trunk in dense else None
-        found.append(Series(models[trunk], replaced, start, epochs, tuple(best), baseline))
-    return sorted(
-        found,
-        key=lambda s: (
-            trunks.index(settings_text(s.model)),
-            len(s.replaced),
-            s.replaced,
-            STARTS.index(s.start),
-            s.epochs,
+    keys = sorted(
+        members,
+        key=lambda k: (
+            trunks.index(k.trunk),
+            len(k.replaced),
+            k.replaced,
+            STARTS.index(k.start),
+            k.epochs,
         ),
     )
+    return [
+        Series(
+            models[key.trunk],
+            key.replaced,
+            key.start,
+            key.epochs,
+            tuple(sorted(map(best_of, members[key].values()), key=_layer_size)),
+            best_of(dense[key.trunk]) if key.trunk in dense else None,
+        )
+        for key in keys
+    ]
 
 
 def has_both(series: Sequence[Series]) -> bool:
@@ -106,3 +106,32 @@ def has_both(series: Sequence[Series]) -> bool:
         and any(group.method == LOW_RANK for group in one.groups)
         for one in series
     )
+
+
+class _Key(NamedTuple):
+    trunk: str
+    replaced: tuple[str, ...]
+    start: str
+    epochs: int
+
+
+def _of_replaced_layers(group: Group) -> Group:
+    """Returns the group without its dense layers, which other groups replace."""
+    layers = tuple(layer for layer in group.layers if layer.kind != "dense")
+    return dataclasses.replace(group, layers=layers, structure=structure_of(layers))
+
+
+def _add_unordered(members: dict[_Key, dict[str, list[Group]]]) -> None:
+    """Adds low rank to the series of reordered sums; its own go, if they have nothing else."""
+    for key, structures in list(members.items()):
+        plain = key._replace(start=unordered(key.start))
+        if plain == key or plain not in members:
+            continue
+        low_rank = {s: g for s, g in members[plain].items() if g[0].method == LOW_RANK}
+        structures |= low_rank | structures
+        if low_rank.keys() == members[plain].keys():
+            del members[plain]
+
+
+def _layer_size(group: Group) -> int:
+    return group.sizes["layer_parameters"]

@@ -131,6 +131,25 @@ def read_all(workdir):
     return comparison
 
 
+def test_layers_that_stay_dense_do_not_count(tmp_path):
+    """Where one run replaces the classifier as well, `fc1` of the others is still `fc1` alone."""
+    write_all(tmp_path)
+    write(tmp_path / "both", folders.kfc("2:16x20*50x25"), 0.05)
+    for result in (tmp_path / "both").rglob("result.json"):
+        content = json.loads(result.read_text())
+        content["layers"][-1] |= {"kind": "low_rank", "structure": "rank 2", "parameters": 1_020}
+        result.write_text(json.dumps(content))
+    one, both = series_of(read_all(tmp_path), "test")
+    assert (one.replaced, both.replaced) == (("fc1",), ("fc1", "fc2"))
+    sizes = {group.structure: group.sizes["layer_parameters"] for group in one.groups}
+    assert sizes["2:16x20*50x25"] == 3_140
+    (group,) = both.groups
+    assert (group.structure, group.sizes["layer_parameters"]) == (
+        "fc1 2:16x20*50x25, fc2 rank 2",
+        3_140 + 1_020,
+    )
+
+
 def test_low_rank_stands_beside_reordered_sums_as_well(tmp_path):
     """The order of hidden units makes no difference to it, so it is not run twice."""
     for name, fc, reordered in (
