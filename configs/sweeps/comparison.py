@@ -98,9 +98,10 @@ _NETWORKS = {
         fine_tuning_epochs=4,
         num_validation=4_000,
         layers=[
-            *_kfc("16x16*8x8*8x4", 2, 4),  # the channels' factor split once more
+            *_kfc("16x16*8x8*8x4", 1, 2, 4),  # the channels' factor split once more
             *_kfc("32x16*32x32", 1),
             *_kfc("16x16*64x32", 1, 2, 4, 8, 16, 32),
+            kfc(_LAYER, "1:16x16*64x32+1:32x16*32x32"),
             *_low_rank(1, 2, 3, 6, 12, 24, 48),
         ],
         from_scratch=[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -63,8 +63,12 @@ def load_plan(config: str) -> Plan:
     return Plan(config, bases[variant], name_trials(overrides))
 
 
-def trial_configs(plan: Plan) -> dict[str, ConfigDict]:
+def trial_configs(plan: Plan, trials: Sequence[Trial] | None = None) -> dict[str, ConfigDict]:
     """Returns every trial's whole config, by the trial's name, checked as training will.
+
+    Args:
+      plan: the sweep's.
+      trials: those of the plan that count; None: all.
 
     Raises:
       ValueError: naming the first trial that could not run, and why.
@@ -72,7 +76,7 @@ def trial_configs(plan: Plan) -> dict[str, ConfigDict]:
     path, _, argument = plan.base.partition(":")
     module = _load(path, "base config")
     configs: dict[str, ConfigDict] = {}
-    for trial in plan.trials:
+    for trial in plan.trials if trials is None else trials:
         config = module.get_config(argument) if argument else module.get_config()
         try:
             _apply(config, trial.overrides)

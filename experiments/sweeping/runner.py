@@ -64,7 +64,7 @@ def run_sweep(
     early_stopping: bool = False,
     program: tuple[str, ...] = TRAIN,
 ) -> list[TrialRecord]:
-    """Checks all trials of a plan, then runs some of them in `workdir`; returns their records.
+    """Checks some trials of a plan, then runs them in `workdir`; returns their records.
 
     Args:
       plan: the sweep's.
@@ -84,7 +84,7 @@ def run_sweep(
     workdir.mkdir(parents=True, exist_ok=True)
     lock = lock_sweep(workdir)
     try:
-        configs = trial_configs(plan)
+        configs = trial_configs(plan, trials)
         for trial in trials:
             if (workdir / trial.name / "config.json").exists():
                 RunFolder(workdir / trial.name, configs[trial.name])  # refuses another config
@@ -121,7 +121,7 @@ class SweepRunner:
     Attributes:
       plan: the sweep's.
       trials: those of the plan to run.
-      configs: every trial's config, by the trial's name, nested.
+      configs: the config of every one of `trials`, by its name, nested.
       workdir: the sweep's folder, absolute.
       executor: what runs them.
       progress: where the sweep tells how it stands.

@@ -72,3 +72,17 @@ def test_a_trial_that_could_not_run_is_refused_before_any_runs(write, overrides,
     with pytest.raises(ValueError, match=message) as error:
         trial_configs(load_plan(write(text)))
     assert "sweep_config.py, trial " in str(error.value)
+
+
+def test_trials_that_are_not_to_run_need_not_be_able_to(write):
+    """A filter picks those whose dense model is there; those of the others may follow later."""
+    path = write(
+        'BASE = "configs/mnist.py"\n'
+        "def sweep():\n"
+        '    yield {"seed": 1}\n'
+        '    yield {"seed": 2, "distillation.teacher": "runs/not-there-yet"}'
+    )
+    plan = load_plan(path)
+    with pytest.raises(ValueError, match="not-there-yet"):
+        trial_configs(plan)
+    assert [config.seed for config in trial_configs(plan, plan.trials[:1]).values()] == [1]
