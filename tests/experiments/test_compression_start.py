@@ -10,6 +10,7 @@ from experiments import training
 from experiments.checkpoints import read_structures
 from experiments.compression_start import load_source, source_statistics
 from experiments.config_checks import check_config
+from experiments.data import ImageSet
 from experiments.data.pipeline import TrainBatches
 from experiments.finished_runs import load_run
 from experiments.interruption import Interrupted
@@ -90,6 +91,17 @@ def test_the_start_has_the_least_output_error_on_the_training_images(dense_run, 
         np.testing.assert_array_equal(start.params["fc2"][name], run.params["fc2"][name])
     statistics = source_statistics(run, images, batch_size=7)
     np.testing.assert_allclose(statistics["fc1"].second_moment, x.T @ x / len(x), rtol=1e-4)
+
+
+def test_of_many_images_some_tell_what_layers_see(dense_run, monkeypatch):
+    run = load_run(dense_run)
+    images = training.load_images(run.config).train
+    monkeypatch.setattr("experiments.compression_start._MOST_IMAGES", 3)
+    some = source_statistics(run, images, batch_size=2)["fc1"]
+    chosen = [0, round((len(images) - 1) / 2), len(images) - 1]
+    few = ImageSet(images.images[chosen], images.labels[chosen])
+    same = source_statistics(run, few, batch_size=3)["fc1"]
+    np.testing.assert_allclose(some.second_moment, same.second_moment, rtol=1e-5, atol=1e-9)
 
 
 def test_reordered_units_compute_the_same_and_start_nearer_to_the_source(dense_run, tmp_path):
