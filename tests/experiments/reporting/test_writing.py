@@ -148,7 +148,7 @@ def test_the_summary_is_a_table_that_markdown_reads(finished_report):
     row = next(r for r in rows if "`2:16x20*50x25`" in r)
     # The layer's FLOPs: 50x25 first, 2 * 2 * 16 * 50 * 25, then 16x20, 2 * 2 * 16 * 20 * 25.
     assert "| 3,140 | 99.22% | 34,220 | 92.06% | 112,000 |" in row
-    assert "![lenet5 on mnist: test error against size](tradeoff.png)" in lines
+    assert "![lenet5 on mnist: test error against size](tradeoff.png)" in structures.splitlines()
 
 
 def test_the_command_prints_the_headline_and_where_the_report_is(finished_sweep, tmp_path, capsys):
