@@ -61,7 +61,7 @@ def _fill(document: str) -> int:
     except (ValueError, OSError) as error:
         print(f"{document} is as it was: {error}", file=sys.stderr)
         return 1
-    print(f"{number} tables in {document} are written anew.")
+    print(f"Tables written anew in {document}: {number}.")
     return 0
 
 

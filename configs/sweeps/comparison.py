@@ -25,7 +25,7 @@ The networks:
     characters   the small network on hwdb195, a prepared subset of CASIA-HWDB, 4 epochs and 2
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from experiments.sweeping import (
@@ -50,12 +50,12 @@ class _Network(NamedTuple):
     fine_tuning_epochs: int
     num_validation: int  # of the tuning
     layers: list[Overrides]
-    from_scratch: list[Overrides]  # those of the layers that are trained from scratch, too
-    fine_tuned: list[Overrides]  # and those to show every start of
-    tuned: list[Overrides]
-    rates: tuple[float, ...]
     best_rates: dict[str, float]  # of the fine-tuning, for every kind of layer
-    scratch: dict[str, Overrides]  # rate and gain of every kind of layer from scratch
+    fine_tuned: Sequence[Overrides] = ()  # those of the layers to show every start of
+    tuned: Sequence[Overrides] = ()
+    rates: tuple[float, ...] = ()
+    from_scratch: Sequence[Overrides] = ()  # those that are trained from scratch, too
+    scratch: dict[str, Overrides] | None = None  # rate and gain of every kind of layer from scratch
 
 
 def _kfc(shape: str, *ranks: int) -> list[Overrides]:
@@ -66,11 +66,6 @@ def _low_rank(*ranks: int) -> list[Overrides]:
     return [low_rank(_LAYER, rank) for rank in ranks]
 
 
-_AT_HIGH_RATE = {  # docs/training.md
-    "kfc": {"optimizer.learning_rate": 1.6e-2, "optimizer.factor_gain": 0.125},
-    "low_rank": {"optimizer.learning_rate": 1.6e-2, "optimizer.factor_gain": 0.25},
-}
-
 _NETWORKS = {
     "mnist": _Network(
         base="configs/mnist.py",
@@ -80,15 +75,10 @@ _NETWORKS = {
         fine_tuning_epochs=2,
         num_validation=10_000,
         layers=[*_kfc("16x20*50x25", 1, 2, 12), *_low_rank(3, 5, 15)],
-        from_scratch=[],  # docs/results/mnist
         fine_tuned=[*_kfc("16x20*50x25", 1, 2, 12), *_low_rank(3, 5, 15)],
         tuned=[*_kfc("16x20*50x25", 2), *_low_rank(5)],
         rates=(1e-3, 2e-3, 4e-3, 8e-3),
         best_rates={"kfc": 4e-3, "low_rank": 8e-3},
-        scratch={
-            "kfc": {"optimizer.learning_rate": 8e-3, "optimizer.factor_gain": 0.25},
-            "low_rank": {"optimizer.learning_rate": 8e-3, "optimizer.scale_factors": False},
-        },
     ),
     "svhn": _Network(
         base="configs/svhn.py:small",
@@ -116,7 +106,10 @@ _NETWORKS = {
         tuned=[*_kfc("16x16*64x32", 2, 8), *_low_rank(3, 12)],
         rates=(2e-3, 4e-3, 8e-3, 1.6e-2),
         best_rates={"kfc": 4e-3, "low_rank": 8e-3},
-        scratch=_AT_HIGH_RATE,
+        scratch={  # docs/training.md
+            "kfc": {"optimizer.learning_rate": 1.6e-2, "optimizer.factor_gain": 0.125},
+            "low_rank": {"optimizer.learning_rate": 1.6e-2, "optimizer.factor_gain": 0.25},
+        },
     ),
     "wide": _Network(
         base="configs/svhn.py:small",
@@ -126,12 +119,7 @@ _NETWORKS = {
         fine_tuning_epochs=4,
         num_validation=4_000,
         layers=[*_kfc("16x16*96x32", 1, 2, 4, 8, 16), *_low_rank(1, 3, 6, 12, 24)],
-        from_scratch=[],
-        fine_tuned=[],
-        tuned=[],
-        rates=(),
         best_rates={"kfc": 4e-3, "low_rank": 8e-3},
-        scratch=_AT_HIGH_RATE,
     ),
     "characters": _Network(
         base="configs/characters.py:small",

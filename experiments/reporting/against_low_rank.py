@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.reporting.comparisons import Group
-from experiments.reporting.methods import LOW_RANK
 from experiments.reporting.series import Series
 
 # Ranks are whole numbers, so that sizes of two methods seldom meet exactly.
@@ -62,7 +61,7 @@ class EqualError:
 
 def at_equal_size(series: Series, split: str) -> list[EqualSize]:
     """Pairs every low-rank layer of the series with the KFC layer of its size, if there is one."""
-    kfc, low_rank = _by_method(series)
+    kfc, low_rank = series.kfc, series.low_rank
     found = []
     for rival in low_rank:
         limit = rival.sizes["layer_parameters"] * EQUAL_SIZE
@@ -84,7 +83,7 @@ def at_equal_error(series: Series, split: str) -> list[EqualError]:
     size. The interval comes from drawing all means anew 2,000 times, from normal distributions with
     the standard deviation that the structures of the series have on average over their seeds.
     """
-    kfc, low_rank = _by_method(series)
+    kfc, low_rank = series.kfc, series.low_rank
     if not kfc:
         return []
     groups = [*kfc, *low_rank]
@@ -105,11 +104,6 @@ def at_equal_error(series: Series, split: str) -> list[EqualError]:
         needed = math.exp(log_size) if is_reached else None
         found.append(EqualError(group, needed, math.exp(own - log_size), low, high, is_bounded))
     return found
-
-
-def _by_method(series: Series) -> tuple[list[Group], list[Group]]:
-    kfc = [group for group in series.groups if group.method.is_kfc]
-    return kfc, [group for group in series.groups if group.method == LOW_RANK]
 
 
 def _where(

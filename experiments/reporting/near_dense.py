@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from experiments.reporting.comparisons import Group
 from experiments.reporting.findings import smallest_within
-from experiments.reporting.methods import LOW_RANK
 from experiments.reporting.series import Series
 from experiments.reporting.wording import percent, points
 
@@ -48,9 +47,7 @@ def near_dense(series: Series, split: str) -> list[Wish]:
         (f"{percent(least, 0)} fewer in the {where}", _lowest(size, least, split))
         for size, least, where in REDUCTIONS
     ]
-    kfc = [group for group in series.groups if group.method.is_kfc]
-    low_rank = [group for group in series.groups if group.method == LOW_RANK]
-    found = [Wish(text, choose(kfc), choose(low_rank)) for text, choose in wishes]
+    found = [Wish(text, choose(series.kfc), choose(series.low_rank)) for text, choose in wishes]
     return [wish for wish in found if wish.kfc or wish.low_rank]
 
 

@@ -32,12 +32,32 @@ class Series:
     groups: tuple[Group, ...]
     dense: Group | None
 
+    @property
+    def kfc(self) -> list[Group]:
+        """Those whose layers are all Kronecker sums."""
+        return [group for group in self.groups if group.method.is_kfc]
+
+    @property
+    def low_rank(self) -> list[Group]:
+        """Those whose layers are all of low rank."""
+        return [group for group in self.groups if group.method == LOW_RANK]
+
+    @property
+    def trunk(self) -> str:
+        """The fields of the model as text."""
+        return _text(self.model)
+
+
+def trunk_of(group: Group) -> str:
+    """Returns the fields in which a group's model, not its compared layers, is special."""
+    return _text(_model_fields(group))
+
 
 def series_names(series: Sequence[Series]) -> list[str]:
     """Returns a name for each: its start, and what else tells it from the others."""
     parts = [
         (
-            settings_text(one.model).replace("model.", ""),
+            one.trunk,
             " and ".join(one.replaced),
             one.start,
             f"{one.epochs} epochs",
@@ -62,8 +82,8 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
     for group in comparison.groups:
         if not group.error(split):
             continue
-        model = {f: v for f, v in group.fields.items() if f.startswith("model.")}
-        trunk = settings_text(model)
+        model = _model_fields(group)
+        trunk = _text(model)
         models[trunk] = model
         if group.method == DENSE:
             dense.setdefault(trunk, []).append(group)
@@ -101,11 +121,7 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
 
 def has_both(series: Sequence[Series]) -> bool:
     """Says whether some series has both Kronecker sums and low rank."""
-    return any(
-        any(group.method.is_kfc for group in one.groups)
-        and any(group.method == LOW_RANK for group in one.groups)
-        for one in series
-    )
+    return any(one.kfc and one.low_rank for one in series)
 
 
 class _Key(NamedTuple):
@@ -113,6 +129,14 @@ class _Key(NamedTuple):
     replaced: tuple[str, ...]
     start: str
     epochs: int
+
+
+def _model_fields(group: Group) -> dict[str, Any]:
+    return {field: v for field, v in group.fields.items() if field.startswith("model.")}
+
+
+def _text(model: Mapping[str, Any]) -> str:
+    return settings_text(model).replace("model.", "")
 
 
 def _of_replaced_layers(group: Group) -> Group:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.reporting.comparisons import Comparison, settings_text
-from experiments.reporting.drawing import add_title, error_axis, look, size_axis
+from experiments.reporting.comparisons import Comparison
+from experiments.reporting.drawing import add_title, look
 from experiments.reporting.methods import METHODS
 from experiments.reporting.series import Series, has_both
-from experiments.reporting.starts_picture import draw_line
+from experiments.reporting.starts_picture import draw_axes, draw_line
 
 _WIDTH, _HEIGHT = 5.4, 3.9  # inches of a panel
 _SIZES = ("layer_parameters", "parameters")
@@ -25,18 +25,18 @@ def series_figure(comparison: Comparison, split: str, series: Sequence[Series]) 
     points are means over seeds, the bars sample standard deviations. The grey line is the dense
     model with the same trunk.
     """
-    trunks = list(dict.fromkeys(settings_text(one.model) for one in series if has_both([one])))
+    trunks = list(dict.fromkeys(one.trunk for one in series if has_both([one])))
     with look():
         figure = Figure()
         rows = figure.subplots(len(trunks), 2, squeeze=False)
         entries = {}
         for row, trunk in zip(rows, trunks, strict=True):
-            own = [one for one in series if settings_text(one.model) == trunk]
+            own = [one for one in series if one.trunk == trunk]
             for axes, size in zip(row, _SIZES, strict=True):
                 _draw(axes, comparison, split, own, size)
                 handles, labels = axes.get_legend_handles_labels()
                 entries |= dict(zip(labels, handles, strict=True))
-            row[0].set_title(trunk.replace("model.", ""), fontsize=9)
+            row[0].set_title(trunk, fontsize=9)
         above = 0.7 + 0.19 * math.ceil(len(entries) / 2)
         total = _HEIGHT * len(trunks) + above
         figure.set_size_inches(_WIDTH * 2, total)
@@ -64,20 +64,14 @@ def _draw(
     axes: Axes, comparison: Comparison, split: str, series: Sequence[Series], size: str
 ) -> None:
     groups = [group for one in series for group in one.groups]
-    errors = [group.error(split).mean for group in groups]
-    if dense := next((one.dense for one in series if one.dense), None):
-        errors.append(dense.error(split).mean)
-        axes.axhline(errors[-1], color="#8c8c8c", linewidth=1, label="dense")
-    size_axis(axes, [group.sizes[size] for group in groups], comparison.size_label(size))
-    error_axis(axes, errors, f"{split} error")
+    points = [(group.sizes[size], group.error(split)) for group in groups]
+    dense = next((one.dense for one in series if one.dense), None)
+    draw_axes(axes, comparison, split, points, dense, size)
+    several = len({one.replaced for one in series}) > 1
     for one in series:
         for method in METHODS:
             line = [(g.sizes[size], g.error(split)) for g in one.groups if g.method == method]
             if line:
-                layers = f" in {' and '.join(one.replaced)}" if len(_replaced(series)) > 1 else ""
+                layers = f" in {' and '.join(one.replaced)}" if several else ""
                 how = f"{one.start}, {one.epochs} epochs"
                 draw_line(axes, method, one.start, line, f"{method.label}{layers}, {how}")
-
-
-def _replaced(series: Sequence[Series]) -> set[tuple[str, ...]]:
-    return {one.replaced for one in series}

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from experiments.reporting.against_low_rank import at_equal_error, at_equal_size
 from experiments.reporting.cells import Cell, CellTable
-from experiments.reporting.comparisons import Comparison, Group, settings_text
+from experiments.reporting.comparisons import Comparison, Group
 from experiments.reporting.findings import pareto_front
 from experiments.reporting.near_dense import near_dense
-from experiments.reporting.series import Series, has_both, series_names, series_of
+from experiments.reporting.series import Series, has_both, series_names, series_of, trunk_of
 from experiments.reporting.starts import start_of
 from experiments.reporting.wording import count, percent, spread
 
@@ -137,11 +137,10 @@ def _front(comparison: Comparison, split: str, size: str) -> list[list[Cell]]:
     """Returns the models of all series that no other beats in both size and error."""
     rows = []
     for group in pareto_front([g for g in comparison.groups if g.error(split)], size, split):
-        model = {f: v for f, v in group.fields.items() if f.startswith("model.")}
         texts = (
             group.method.label,
             group.structure,
-            settings_text(model).replace("model.", ""),
+            trunk_of(group),
             start_of(group.trials[0]),
         )
         sizes = (group.sizes["parameters"], group.sizes["flops"])

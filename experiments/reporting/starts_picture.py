@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.reporting.comparisons import Comparison, Spread
+from experiments.reporting.comparisons import Comparison, Group, Spread
 from experiments.reporting.drawing import add_title, error_axis, look, size_axis
 from experiments.reporting.methods import METHODS, Method
 from experiments.reporting.starts import STARTS, Started
@@ -57,14 +57,8 @@ def start_figure(comparison: Comparison, split: str, started: Sequence[Started])
 def _draw(
     axes: Axes, comparison: Comparison, split: str, points: Sequence[tuple[Started, Spread]]
 ) -> None:
-    dense = comparison.dense(split)
-    errors = [error.mean for _, error in points]
-    if dense:
-        errors.append(dense.error(split).mean)
-        axes.axhline(errors[-1], color="#8c8c8c", linewidth=1, label="dense")
-    sizes = [one.group.sizes["parameters"] for one, _ in points]
-    size_axis(axes, sizes, comparison.size_label("parameters"))
-    error_axis(axes, errors, f"{split} error")
+    known = [(one.group.sizes["parameters"], error) for one, error in points]
+    draw_axes(axes, comparison, split, known, comparison.dense(split))
     for method in METHODS:
         for start in STARTS:
             line = [
@@ -74,6 +68,23 @@ def _draw(
             ]
             if line:
                 draw_line(axes, method, start, line)
+
+
+def draw_axes(
+    axes: Axes,
+    comparison: Comparison,
+    split: str,
+    points: Sequence[tuple[int, Spread]],
+    dense: Group | None,
+    size: str = "parameters",
+) -> None:
+    """Draws axes around points of size and error, and a line at the error of the dense model."""
+    errors = [error.mean for _, error in points]
+    if dense:
+        errors.append(dense.error(split).mean)
+        axes.axhline(errors[-1], color="#8c8c8c", linewidth=1, label="dense")
+    size_axis(axes, [number for number, _ in points], comparison.size_label(size))
+    error_axis(axes, errors, f"{split} error")
 
 
 def draw_line(

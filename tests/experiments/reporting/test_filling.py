@@ -66,5 +66,5 @@ def test_what_cannot_be_filled_is_said_and_left_as_it_was(document, change, said
 def test_the_command_fills(document, capsys):
     path = document()
     assert report.main([f"--fill={path}"]) == 0
-    assert "1 tables" in capsys.readouterr().out
+    assert "results.md: 1." in capsys.readouterr().out
     assert "| KFC | `8:16x20*50x25` |" in path.read_text()
