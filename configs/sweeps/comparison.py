@@ -190,7 +190,7 @@ def sweep(variant: str) -> Iterator[Overrides]:
             yield _for_tuning(name)
         return
     if part == "tune":
-        start = _from(name, _for_tuning(name)) | {"train.test_at_end": False}
+        start = start_from(name, _for_tuning(name)) | {"train.test_at_end": False}
         yield from product(
             [start], values("optimizer.learning_rate", *network.rates), network.tuned
         )
@@ -200,7 +200,7 @@ def sweep(variant: str) -> Iterator[Overrides]:
             for layer in network.from_scratch:
                 yield dense_trial(name, seed) | layer | network.scratch[_kind(layer)]
             continue
-        start = _from(name, dense_trial(name, seed))
+        start = start_from(name, dense_trial(name, seed))
         if part == "distilled":
             start["distillation.teacher"] = start["compression.source"]
         for layer in network.layers if part else network.fine_tuned:
@@ -233,7 +233,7 @@ def _for_tuning(name: str) -> Overrides:
     }
 
 
-def _from(name: str, source: Overrides) -> Overrides:
+def start_from(name: str, source: Overrides) -> Overrides:
     """Returns the fields of runs that start from a dense trial and are fine-tuned."""
     network = _NETWORKS[name]
     return {

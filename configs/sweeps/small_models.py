@@ -1,35 +1,64 @@
-"""House numbers with a quarter and a tenth of the parameters: a larger trunk for a smaller layer.
+"""No higher error than dense with a quarter and a tenth of the parameters.
 
-    ... --config=configs/sweeps/comparison.py:svhn_dense --workdir=runs/svhn-dense
-    ... --config=configs/sweeps/small_models.py --workdir=runs/svhn-larger-trunk
+    ... --config=configs/sweeps/comparison.py:NETWORK_dense --workdir=runs/NETWORK-dense
+    ... --config=configs/sweeps/small_models.py:NETWORK --workdir=runs/NETWORK-small-models
 
-after `python -m experiments.sweep`. What a Kronecker `fc1` saves is spent on the convolutions: 20,
-40 and 80 channels, or 24, 48 and 96, instead of 16, 32 and 64. Trained as long as the dense small
-model (553,594 parameters), first taught by the one of the same seed, then without a teacher. 3
-seeds, all images of svhn_grey, the test split read once at the end.
+after `python -m experiments.sweep`; the dense models (3 seeds) are the teachers.
+
+    svhn         What a Kronecker `fc1` saves is spent on the convolutions: 20, 40 and 80 channels, or
+                 24, 48 and 96, instead of 16, 32 and 64. From scratch, as long as the dense small
+                 model (553,594 parameters), first with a teacher, then without.
+    characters   The same (dense: 2,583,859 parameters), with a teacher only; for the tenth the
+                 classifier is of low rank.
+    mnist        LeNet-5 has one size; decomposed from the dense one (431,080 parameters) and
+                 fine-tuned for as long as that was trained, with a teacher.
+
+All training images, the test split read once at the end (on mnist before the training, too).
 """
 
 from collections.abc import Iterator
 
-from configs.sweeps.comparison import dense_trial
-from experiments.sweeping import Overrides, kfc, trial_folder
+from configs.sweeps.comparison import dense_trial, start_from
+from experiments.sweeping import Overrides, kfc, low_rank, trial_folder
 
-BASE = "configs/svhn.py:small"
-
-_MODELS = {
-    "4:16x16*80x32": ((20,), (40,), (80,)),  # 53,686 parameters
-    "4:16x16*96x32": ((24,), (48,), (96,)),  # 71,730
+BASE = {
+    "svhn": "configs/svhn.py:small",
+    "characters": "configs/characters.py:small",
+    "mnist": "configs/mnist.py",
 }
 
+_LAYER = "model.fc1"
+_MODELS: dict[str, list[Overrides]] = {
+    "svhn": [
+        kfc(_LAYER, "4:16x16*80x32") | {"model.channels": ((20,), (40,), (80,))},  # 53,686
+        kfc(_LAYER, "4:16x16*96x32") | {"model.channels": ((24,), (48,), (96,))},  # 71,730
+    ],
+    "characters": [
+        kfc(_LAYER, "8:36x32*96x32") | {"model.channels": ((24,), (48,), (96,))},  # 287,567
+        kfc(_LAYER, "8:36x32*96x32")
+        | low_rank("model.fc2", 96)
+        | {"model.channels": ((24,), (48,), (96,))},  # 204,911
+    ],
+    "mnist": [
+        kfc(_LAYER, "7:16x20*50x25"),  # 42,070
+        kfc(_LAYER, "48:16x20*50x25"),  # 106,440
+    ],
+}
+_FACTOR_GAIN = {"svhn": 0.125, "characters": 0.25}
 
-def sweep() -> Iterator[Overrides]:
+
+def sweep(network: str) -> Iterator[Overrides]:
     """Yields the trials, first those with a teacher."""
-    for is_taught in (True, False):
+    for is_taught in (True, False) if network == "svhn" else (True,):
         for seed in range(3):
-            for structure, channels in _MODELS.items():
-                dense = dense_trial("svhn", seed)
-                trial = dense | kfc("model.fc1", structure) | {"model.channels": channels}
-                trial["optimizer.factor_gain"] = 0.125
-                if is_taught:
-                    trial["distillation.teacher"] = trial_folder("runs/svhn-dense", dense)
-                yield trial
+            dense = dense_trial(network, seed)
+            teacher = {"distillation.teacher": trial_folder(f"runs/{network}-dense", dense)}
+            for model in _MODELS[network]:
+                if network == "mnist":
+                    trial = start_from(network, dense) | {
+                        "optimizer.learning_rate": 4e-3,
+                        "train.num_epochs": dense["train.num_epochs"],
+                    }
+                else:
+                    trial = dense | {"optimizer.factor_gain": _FACTOR_GAIN[network]}
+                yield trial | model | (teacher if is_taught else {})

@@ -133,21 +133,50 @@ def test_trials_from_scratch_are_as_long_as_the_dense_ones(network, request, mon
         assert trial.overrides["model.fc1.kind"] in ("kfc", "low_rank")
 
 
-def test_models_with_a_larger_trunk_have_a_tenth_to_a_quarter_of_the_parameters(
-    request, monkeypatch
+@pytest.mark.parametrize(
+    ("network", "dense_size", "sizes"),
+    [
+        ("svhn", 553_594, [53_686, 71_730]),
+        ("characters", 2_583_859, [287_467, 204_811]),
+        ("mnist", 431_080, [42_070, 106_440]),
+    ],
+)
+def test_small_models_have_a_tenth_to_a_quarter_of_the_parameters(
+    network, dense_size, sizes, request, monkeypatch
 ):
     monkeypatch.chdir(request.config.rootpath)
-    plan = load_plan("configs/sweeps/small_models.py")
-    first = [t for t in plan.trials if t.overrides["seed"] == 0]
-    untaught = [t for t in first if "distillation.teacher" not in t.overrides]
-    assert 2 * len(untaught) == len(first)
-    configs = trial_configs(dataclasses.replace(plan, trials=untaught))
-    sizes = [
+    plan = load_plan(f"configs/sweeps/small_models.py:{network}")
+    trials = [t for t in plan.trials if t.overrides["seed"] == 0][: len(sizes)]
+    # Teachers and sources have yet to be trained.
+    missing = ("distillation.teacher", "compression.source")
+    alone = [
+        dataclasses.replace(t, overrides={k: v for k, v in t.overrides.items() if k not in missing})
+        for t in trials
+    ]
+    configs = trial_configs(dataclasses.replace(plan, trials=alone))
+    found = [
         totals(layer_costs(make_model(config.model), config.model.image_shape))["parameters"]
         for config in configs.values()
     ]
-    assert sizes == [53_686, 71_730]
-    assert sizes[0] < 553_594 / 10
+    assert found == sizes
+    assert min(sizes) <= dense_size / 10
+    assert max(sizes) <= dense_size / 4
+
+
+@pytest.mark.parametrize("network", ["svhn", "characters", "mnist"])
+def test_small_models_are_taught_for_as_long_as_their_teachers_were_trained(
+    network, request, monkeypatch
+):
+    monkeypatch.chdir(request.config.rootpath)
+    teachers = load_plan(f"configs/sweeps/comparison.py:{network}_dense").trials
+    by_folder = {f"runs/{network}-dense/{t.name}": t.overrides for t in teachers}
+    trials = load_plan(f"configs/sweeps/small_models.py:{network}").trials
+    taught = [t.overrides for t in trials if "distillation.teacher" in t.overrides]
+    assert taught
+    for fields in taught:
+        teacher = by_folder[fields["distillation.teacher"]]
+        same = ("seed", "data.num_validation", "train.num_epochs")
+        assert {f: fields[f] for f in same} == {f: teacher[f] for f in same}
 
 
 def test_longer_training_is_as_long_as_that_of_its_teachers(request, monkeypatch):
