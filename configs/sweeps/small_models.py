@@ -5,9 +5,9 @@
 
 after `python -m experiments.sweep`; the dense models (3 seeds) are the teachers.
 
-    svhn         What a Kronecker `fc1` saves is spent on the convolutions: 20, 40 and 80 channels, or
-                 24, 48 and 96, instead of 16, 32 and 64. From scratch, as long as the dense small
-                 model (553,594 parameters), first with a teacher, then without.
+    svhn         What a Kronecker `fc1` saves is spent on the convolutions: 20, 40 and 80 channels,
+                 or 24, 48 and 96, instead of 16, 32 and 64. From scratch, as long as the dense
+                 small model (553,594 parameters), first with a teacher, then without.
     characters   The same (dense: 2,583,859 parameters), with a teacher only; for the tenth the
                  classifier is of low rank.
     mnist        LeNet-5 has one size; decomposed from the dense one (431,080 parameters) and
