@@ -7,7 +7,7 @@ import fnmatch
 import hashlib
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from experiments.sweeping.overrides import Overrides
@@ -55,7 +55,7 @@ def name_trials(overrides: Iterable[Overrides]) -> list[Trial]:
         if identity in seen:
             raise ValueError(f"The sweep lists a trial twice: {fields}. Leave one of them out.")
         seen.add(identity)
-        name = _full_name(fields)
+        name = _full_name(fields, _plain)
         if name in trials or len(name) > _MAX_NAME:
             digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
             name = f"{name[: _MAX_NAME - 9]},{digest}"
@@ -76,7 +76,8 @@ def trial_folder(workdir: str, overrides: Overrides) -> str:
 def select(trials: list[Trial], pattern: str) -> list[Trial]:
     """Returns the trials whose name contains `pattern`, in which `*` and `?` are wildcards.
 
-    Names count in full, also where the folder's name had to be cut.
+    Names count in full, also where the folder's name had to be cut, and with values as they are
+    given (`2:16x16*64x32`) as well as in the way that folders spell them.
 
     Raises:
       ValueError: if there is none.
@@ -86,7 +87,11 @@ def select(trials: list[Trial], pattern: str) -> list[Trial]:
         for trial in trials
         if any(
             fnmatch.fnmatchcase(name, f"*{pattern}*")
-            for name in (trial.name, _full_name(trial.overrides))
+            for name in (
+                trial.name,
+                _full_name(trial.overrides, _plain),
+                _full_name(trial.overrides, str),
+            )
         )
     ]
     if not found:
@@ -97,8 +102,8 @@ def select(trials: list[Trial], pattern: str) -> list[Trial]:
     return found
 
 
-def _full_name(fields: Overrides) -> str:
-    return ",".join(f"{_short(f)}={_plain(value)}" for f, value in fields.items()) or "base"
+def _full_name(fields: Overrides, spell: Callable[[object], str]) -> str:
+    return ",".join(f"{_short(f)}={spell(value)}" for f, value in fields.items()) or "base"
 
 
 def _short(field: str) -> str:

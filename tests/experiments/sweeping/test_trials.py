@@ -67,3 +67,9 @@ def test_the_filter_sees_names_in_full_where_folders_have_short_ones():
     trials = name_trials([{"compression.source": source, "fc1.rank": r} for r in (3, 15)])
     assert all("rank" not in trial.name for trial in trials)
     assert select(trials, "rank=15") == [trials[1]]
+
+
+def test_the_filter_takes_structures_as_configs_spell_them():
+    trials = name_trials([{"model.fc1.structure": f"{r}:16x20*50x25"} for r in (2, 12)])
+    assert select(trials, "=2:16x20*50x25") == [trials[0]]
+    assert select(trials, trials[1].name) == [trials[1]]
