@@ -15,6 +15,7 @@ images, the test split read before and after the training.
                             fine-tuned for a third to a half of the epochs
     ...:NETWORK_distilled   by data and reordered, fine-tuned with the dense model as a teacher
     ...:NETWORK_tune        learning rates of the fine-tuning, on validation images
+    ...:NETWORK_tune_taught the same with the teacher, and two gains of the factors
 
 The networks:
 
@@ -76,7 +77,7 @@ _NETWORKS = {
         num_validation=10_000,
         layers=[*_kfc("16x20*50x25", 1, 2, 12), *_low_rank(3, 5, 15)],
         fine_tuned=[*_kfc("16x20*50x25", 1, 2, 12), *_low_rank(3, 5, 15)],
-        tuned=[*_kfc("16x20*50x25", 2), *_low_rank(5)],
+        tuned=[*_kfc("16x20*50x25", 2, 12), *_low_rank(5)],
         rates=(1e-3, 2e-3, 4e-3, 8e-3),
         best_rates={"kfc": 4e-3, "low_rank": 8e-3},
     ),
@@ -172,6 +173,7 @@ BASE = {
     for part, layers in {
         "_dense": network.layers,
         "_tune": network.tuned,
+        "_tune_taught": network.tuned,
         "_scratch": network.from_scratch,
         "": network.fine_tuned,
         "_distilled": network.layers,
@@ -189,11 +191,14 @@ def sweep(variant: str) -> Iterator[Overrides]:
         if network.tuned:
             yield _for_tuning(name)
         return
-    if part == "tune":
+    if part in ("tune", "tune_taught"):
         start = start_from(name, _for_tuning(name)) | {"train.test_at_end": False}
-        yield from product(
-            [start], values("optimizer.learning_rate", *network.rates), network.tuned
-        )
+        gains = values("optimizer.factor_gain", start.pop("optimizer.factor_gain"))
+        if part == "tune_taught":
+            start["distillation.teacher"] = start["compression.source"]
+            gains = values("optimizer.factor_gain", 0.25, 1.0)
+        rates = values("optimizer.learning_rate", *network.rates)
+        yield from product([start], gains, rates, network.tuned)
         return
     for seed in range(3):
         if part == "scratch":

@@ -88,10 +88,10 @@ def test_the_sweep_covers_the_methods_with_equal_seeds(sweep):
 COMPARISONS = [
     (network, part)
     for network, parts in {
-        "mnist": ("", "_tune", "_distilled"),
-        "svhn": ("", "_tune", "_distilled"),
+        "mnist": ("", "_tune", "_tune_taught", "_distilled"),
+        "svhn": ("", "_tune", "_tune_taught", "_distilled"),
         "wide": ("_distilled",),
-        "characters": ("", "_tune", "_distilled"),
+        "characters": ("", "_tune", "_tune_taught", "_distilled"),
     }.items()
     for part in parts
 ]
@@ -113,10 +113,10 @@ def test_compressed_trials_start_from_trials_of_the_dense_sweep(
             f: source[f] for f in same & source.keys()
         }
         assert fields["train.num_epochs"] <= source["train.num_epochs"] / 2
-        assert ("distillation.teacher" in fields) == (part == "_distilled")
+        assert ("distillation.teacher" in fields) == (part in ("_distilled", "_tune_taught"))
         # Only the tuning may try things, and it must not see the test split.
-        assert fields.get("train.test_at_end", True) == (part != "_tune")
-    if part != "_tune":
+        assert fields.get("train.test_at_end", True) == ("_tune" not in part)
+    if "_tune" not in part:
         assert {trial.overrides["seed"] for trial in small} == {0, 1, 2}
         ways = [t.overrides.get("compression.weighted") for t in small]
         assert set(ways) == ({True} if part else {True, False})
