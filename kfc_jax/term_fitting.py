@@ -100,8 +100,12 @@ def alternate(
         # (rank, n, m): the gradient seen through the other factors.
         pull = _contract_others(gradient, vectors, k).reshape(rank, n, m)
         if moment is None:
-            curvature = np.prod([v @ v.T for i, v in enumerate(vectors) if i != k], axis=0)
-            step = _solve(np.atleast_2d(curvature), pull.reshape(rank, n * m))
+            step = _solve(_inner_products(vectors, k), pull.reshape(rank, n * m))
+        elif n == len(moment):
+            # The others have one row each, and the curvature is a Kronecker product, too.
+            step = _solve(_inner_products(vectors, k), pull.reshape(rank, n * m))
+            columns = step.reshape(rank, n, m).transpose(1, 0, 2).reshape(n, rank * m)
+            step = _solve(moment, columns).reshape(n, rank, m).transpose(1, 0, 2)
         else:
             curvature = _weighted_curvature(moment, vectors, shapes, k)
             step = _solve(curvature, pull.reshape(rank * n, m))
@@ -137,6 +141,11 @@ def canonical(vectors: Vectors) -> list[Float[np.ndarray, "rank size"]]:
         result.append(head * sign)
         last = last * sign
     return [*result, last]
+
+
+def _inner_products(vectors: Vectors, k: int) -> Float[np.ndarray, "rank rank"]:
+    """Returns the inner products of the products of all factors but the k-th."""
+    return np.atleast_2d(np.prod([v @ v.T for i, v in enumerate(vectors) if i != k], axis=0))
 
 
 def _solve(
@@ -175,8 +184,6 @@ def _weighted_curvature(
     """
     rank, n = len(vectors[k]), shapes[k][0]
     others = [i for i in range(len(shapes)) if i != k]
-    if not others:
-        return moment
     rows = math.prod(shapes[i][0] for i in others)
     columns = math.prod(shapes[i][1] for i in others)
     other_shapes = tuple(shapes[i] for i in others)

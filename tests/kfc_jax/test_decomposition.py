@@ -348,6 +348,14 @@ def test_weighted_low_rank_is_the_optimum_of_the_output(samples):
     assert report.output_error == pytest.approx(expected, rel=1e-5)
 
 
+def test_columns_times_rows_reach_the_optimum_of_low_rank():
+    kernel, x = gaussian(48, 60), correlated(500, 48)
+    values = np.linalg.svd(x @ kernel, compute_uv=False)
+    expected = np.sqrt((values[5:] ** 2).sum() / (values**2).sum())
+    factors, _ = nearest_kronecker_sum(kernel, "5:48x1*1x60", inputs=x, shrinkage=0)
+    assert error_of(kernel, factors, "5:48x1*1x60", x) == pytest.approx(expected, rel=1e-4)
+
+
 def test_low_rank_of_a_kernel_of_zeros():
     (u, v), report = low_rank(np.zeros((6, 5), np.float32), 2, inputs=np.ones((3, 6)))
     assert not u.any()
