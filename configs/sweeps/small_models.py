@@ -12,8 +12,12 @@ after `python -m experiments.sweep`; the dense models (3 seeds) are the teachers
                  classifier is of low rank.
     mnist        LeNet-5 has one size; decomposed from the dense one (431,080 parameters) and
                  fine-tuned for as long as that was trained, with a teacher.
+    characters_from_dense
+                 The same on characters, the classifier of low rank, too: 95% of the parameters of
+                 both layers gone.
 
-All training images, the test split read once at the end (on mnist before the training, too).
+All training images, the test split read once at the end (of decomposed models before the training,
+too).
 """
 
 from collections.abc import Iterator
@@ -25,6 +29,7 @@ BASE = {
     "svhn": "configs/svhn.py:small",
     "characters": "configs/characters.py:small",
     "mnist": "configs/mnist.py",
+    "characters_from_dense": "configs/characters.py:small",
 }
 
 _LAYER = "model.fc1"
@@ -43,22 +48,27 @@ _MODELS: dict[str, list[Overrides]] = {
         kfc(_LAYER, "7:16x20*50x25"),  # 42,070
         kfc(_LAYER, "48:16x20*50x25"),  # 106,440
     ],
+    "characters_from_dense": [
+        kfc(_LAYER, "16:36x32*64x32") | low_rank("model.fc2", 48),  # 134,595
+    ],
 }
-_FACTOR_GAIN = {"svhn": 0.125, "characters": 0.25}
+_FACTOR_GAIN = {"svhn": 0.125, "characters": 0.25}  # of those from scratch
+_FINE_TUNING_RATE = {"mnist": 4e-3, "characters_from_dense": 8e-3}
 
 
-def sweep(network: str) -> Iterator[Overrides]:
+def sweep(variant: str) -> Iterator[Overrides]:
     """Yields the trials, first those with a teacher."""
-    for is_taught in (True, False) if network == "svhn" else (True,):
+    network = variant.removesuffix("_from_dense")
+    for is_taught in (True, False) if variant == "svhn" else (True,):
         for seed in range(3):
             dense = dense_trial(network, seed)
             teacher = {"distillation.teacher": trial_folder(f"runs/{network}-dense", dense)}
-            for model in _MODELS[network]:
-                if network == "mnist":
-                    trial = start_from(network, dense) | {
-                        "optimizer.learning_rate": 4e-3,
-                        "train.num_epochs": dense["train.num_epochs"],
-                    }
-                else:
-                    trial = dense | {"optimizer.factor_gain": _FACTOR_GAIN[network]}
+            if variant in _FINE_TUNING_RATE:
+                trial = start_from(network, dense) | {
+                    "optimizer.learning_rate": _FINE_TUNING_RATE[variant],
+                    "train.num_epochs": dense["train.num_epochs"],
+                }
+            else:
+                trial = dense | {"optimizer.factor_gain": _FACTOR_GAIN[network]}
+            for model in _MODELS[variant]:
                 yield trial | model | (teacher if is_taught else {})
