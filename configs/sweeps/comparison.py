@@ -52,6 +52,7 @@ class _Network(NamedTuple):
     num_validation: int  # of the tuning
     layers: list[Overrides]
     best_rates: dict[str, float]  # of the fine-tuning, for every kind of layer
+    taught_rates: dict[str, float] | None = None  # of that with a teacher, where they differ
     fine_tuned: Sequence[Overrides] = ()  # those of the layers to show every start of
     tuned: Sequence[Overrides] = ()
     rates: tuple[float, ...] = ()
@@ -107,6 +108,7 @@ _NETWORKS = {
         tuned=[*_kfc("16x16*64x32", 2, 8), *_low_rank(3, 12)],
         rates=(2e-3, 4e-3, 8e-3, 1.6e-2),
         best_rates={"kfc": 4e-3, "low_rank": 8e-3},
+        taught_rates={"kfc": 8e-3, "low_rank": 8e-3},
         scratch={  # docs/training.md
             "kfc": {"optimizer.learning_rate": 1.6e-2, "optimizer.factor_gain": 0.125},
             "low_rank": {"optimizer.learning_rate": 1.6e-2, "optimizer.factor_gain": 0.25},
@@ -120,7 +122,7 @@ _NETWORKS = {
         fine_tuning_epochs=4,
         num_validation=4_000,
         layers=[*_kfc("16x16*96x32", 1, 2, 4, 8, 16), *_low_rank(1, 3, 6, 12, 24)],
-        best_rates={"kfc": 4e-3, "low_rank": 8e-3},
+        best_rates={"kfc": 8e-3, "low_rank": 8e-3},
     ),
     "characters": _Network(
         base="configs/characters.py:small",
@@ -206,11 +208,13 @@ def sweep(variant: str) -> Iterator[Overrides]:
                 yield dense_trial(name, seed) | layer | network.scratch[_kind(layer)]
             continue
         start = start_from(name, dense_trial(name, seed))
+        rates = network.best_rates
         if part == "distilled":
             start["distillation.teacher"] = start["compression.source"]
+            rates = network.taught_rates or rates
         for layer in network.layers if part else network.fine_tuned:
             kind = _kind(layer)
-            rate = {"optimizer.learning_rate": network.best_rates[kind]}
+            rate = {"optimizer.learning_rate": rates[kind]}
             for how in _WAYS[kind][-1:] if part else _WAYS[kind]:
                 yield start | layer | rate | how
 
