@@ -61,19 +61,39 @@ def rate_table(search: RateSearch) -> CellTable:
     return CellTable("rates", "Learning rates", _HEAD, 3, rows)
 
 
+def rate_grid(search: RateSearch) -> CellTable:
+    """Returns the table of all errors, with a column for every learning rate."""
+    rates = sorted({rate for curve in search.curves for rate in curve.errors})
+    rows = [
+        [
+            *_names(curve),
+            *(
+                (spread(error), error.mean) if (error := curve.errors.get(rate)) else ("", None)
+                for rate in rates
+            ),
+        ]
+        for curve in search.curves
+    ]
+    head = (*_HEAD[:3], *(f"{rate:g}" for rate in rates))
+    name = "Errors by learning rate" + (f" with {search.settings}" if search.settings else "")
+    return CellTable("rate_grid", name, head, 3, rows)
+
+
 def _cells(search: RateSearch, curve: RateCurve) -> list[Cell]:
     at_dense, ratio = search.at_dense(curve), search.over_dense(curve)
-    gain = "" if curve.method == DENSE else gain_name(curve.gain)
     return [
-        (curve.method.label, None),
-        (curve.structure, None),
-        (gain, None),
+        *_names(curve),
         (f"{curve.best_rate:g}", curve.best_rate),
         (spread(curve.best), curve.best.mean),
         (spread(at_dense) if at_dense else "", at_dense and at_dense.mean),
         ("" if ratio is None else f"{ratio:.3g}", ratio),
         ("edge" if curve.is_at_edge else "", float(curve.is_at_edge)),
     ]
+
+
+def _names(curve: RateCurve) -> list[Cell]:
+    gain = "" if curve.method == DENSE else gain_name(curve.gain)
+    return [(curve.method.label, None), (curve.structure, None), (gain, None)]
 
 
 def _row(comparison: Comparison, search: RateSearch, curve: RateCurve) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from experiments.reporting.cells import CellTable
 from experiments.reporting.comparisons import Comparison, Group
 from experiments.reporting.findings import headline, matches, pareto_front
 from experiments.reporting.methods import DENSE, LOW_RANK
-from experiments.reporting.rates import RateSearch
+from experiments.reporting.rates import RateSearch, rate_searches
 from experiments.reporting.rates_findings import rate_findings
-from experiments.reporting.rates_table import rate_table
+from experiments.reporting.rates_table import rate_grid, rate_table
 from experiments.reporting.series_tables import series_tables
 from experiments.reporting.starts import start_table, started_groups
 from experiments.reporting.wording import code, count, percent, spread
@@ -76,13 +76,17 @@ def _rates(title: str, search: RateSearch, picture: Path) -> list[str]:
         _picture(alt, picture.with_suffix(".png").name),
         "",
         *_table_of_cells(rate_table(search)),
+        "",
+        *_table_of_cells(rate_grid(search)),
     ]
 
 
 def tables(comparison: Comparison, split: str) -> dict[str, list[str]]:
     """Returns the tables of a comparison as lines of Markdown, by their names."""
     structures = {"Structures": _table(comparison, comparison.at_best(split), split)}
-    return structures | {t.name: _table_of_cells(t) for t in _more_tables(comparison, split)}
+    grids = [rate_grid(search) for search in rate_searches(comparison)]
+    more = [*_more_tables(comparison, split), *grids]
+    return structures | {table.name: _table_of_cells(table) for table in more}
 
 
 def _more_tables(comparison: Comparison, split: str) -> list[CellTable]:

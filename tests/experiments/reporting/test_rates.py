@@ -12,6 +12,7 @@ from experiments.reporting.drawing import save
 from experiments.reporting.rates import rate_searches
 from experiments.reporting.rates_findings import rate_findings
 from experiments.reporting.rates_picture import rate_figure
+from experiments.reporting.rates_table import rate_grid
 from experiments.reporting.reading import read_sweeps
 from tests.experiments.reporting import folders
 
@@ -89,6 +90,21 @@ def grid(tmp_path_factory):
 def report(grid, tmp_path_factory):
     out = tmp_path_factory.mktemp("rates-report")
     return out, write_report([grid], out)
+
+
+def test_the_grid_of_errors_has_a_cell_for_every_run(grid, tmp_path):
+    table = rate_grid(*searches_of(grid))
+    assert table.head == ("method", "structure", "gain", "0.002", "0.004", "0.008")
+    numbers = [[number for _, number in row[3:]] for row in table.rows]
+    assert numbers == [list(errors) for errors in GRID.values()]
+    hole = write_grid(tmp_path / "hole", {(json.dumps(FIRST), 0.25): (0.100, None, 0.078)})
+    (row,) = rate_grid(*searches_of(hole)).rows
+    assert [number for _, number in row[3:]] == [0.100, 0.078]
+
+
+def test_the_summary_has_the_grid_of_errors(report):
+    out, _ = report
+    assert "| dense | `dense` |  | 8.00% | 6.50% | 7.00% |" in (out / "summary.md").read_text()
 
 
 def test_every_structure_and_gain_is_a_curve_dense_first(grid):
@@ -327,7 +343,7 @@ def test_summary_page_and_command_have_the_section(report):
         section
     )
     rows = [line for line in section if line.startswith("|")]
-    assert len(rows) == 2 + len(GRID)
+    assert len(rows) == 2 * (2 + len(GRID))  # best rates, and all errors
     assert len({row.count("|") for row in rows}) == 1
     assert "| KFC | `2:16x20*50x25` | gain 1 | 0.002 | 7.20% | 8.40% | 0.5 | edge |" in rows
     assert f"- {finding}" in summary
