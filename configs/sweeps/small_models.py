@@ -1,4 +1,4 @@
-"""No higher error than dense with a quarter and a tenth of the parameters.
+"""Small models that should be as good as dense ones, with a quarter and a tenth of the parameters.
 
     ... --config=configs/sweeps/comparison.py:NETWORK_dense --workdir=runs/NETWORK-dense
     ... --config=configs/sweeps/small_models.py:NETWORK --workdir=runs/NETWORK-small-models
