@@ -14,6 +14,8 @@ images, the test split read before and after the training.
     ...:NETWORK             some of them decomposed (by kernel, by data, by data and reordered) and
                             fine-tuned for a third to a half of the epochs
     ...:NETWORK_distilled   by data and reordered, fine-tuned with the dense model as a teacher
+    ...:NETWORK_shapes      the same, structures of one size
+    ...:NETWORK_layers      the same, the classifier alone and both layers
     ...:NETWORK_tune        learning rates of the fine-tuning, on validation images
     ...:NETWORK_tune_taught the same with the teacher, and two gains of the factors
 
@@ -50,7 +52,7 @@ class _Network(NamedTuple):
     epochs: int
     fine_tuning_epochs: int
     num_validation: int  # of the tuning
-    layers: list[Overrides]
+    layers: Sequence[Overrides]
     best_rates: dict[str, float]  # of the fine-tuning, for every kind of layer
     taught_rates: dict[str, float] | None = None  # of that with a teacher, where they differ
     fine_tuned: Sequence[Overrides] = ()  # those of the layers to show every start of
@@ -58,6 +60,8 @@ class _Network(NamedTuple):
     rates: tuple[float, ...] = ()
     from_scratch: Sequence[Overrides] = ()  # those that are trained from scratch, too
     scratch: dict[str, Overrides] | None = None  # rate and gain of every kind of layer from scratch
+    shapes: Sequence[Overrides] = ()
+    both_layers: Sequence[Overrides] = ()  # and the classifier alone
 
 
 def _kfc(shape: str, *ranks: int) -> list[Overrides]:
@@ -68,6 +72,10 @@ def _low_rank(*ranks: int) -> list[Overrides]:
     return [low_rank(_LAYER, rank) for rank in ranks]
 
 
+_SCRATCH: dict[str, Overrides] = {  # of house numbers: docs/training.md
+    "kfc": {"optimizer.learning_rate": 1.6e-2, "optimizer.factor_gain": 0.125},
+    "low_rank": {"optimizer.learning_rate": 1.6e-2, "optimizer.factor_gain": 0.25},
+}
 _NETWORKS = {
     "mnist": _Network(
         base="configs/mnist.py",
@@ -109,10 +117,22 @@ _NETWORKS = {
         rates=(2e-3, 4e-3, 8e-3, 1.6e-2),
         best_rates={"kfc": 4e-3, "low_rank": 8e-3},
         taught_rates={"kfc": 8e-3, "low_rank": 8e-3},
-        scratch={  # docs/training.md
-            "kfc": {"optimizer.learning_rate": 1.6e-2, "optimizer.factor_gain": 0.125},
-            "low_rank": {"optimizer.learning_rate": 1.6e-2, "optimizer.factor_gain": 0.25},
-        },
+        scratch=_SCRATCH,
+        shapes=[
+            kfc(_LAYER, structure)
+            for structure in (
+                "3:32x16*32x32",  # balanced
+                "13:16x16*8x8*8x4",  # three factors
+                "1:16x16*64x32+1:64x32*16x16",  # mixed
+                "1:16x16*64x32+6:16x16*8x8*8x4",
+            )
+        ],
+        both_layers=[
+            dense(_LAYER) | kfc(_CLASSIFIER, "16:16x5*32x2"),
+            dense(_LAYER) | low_rank(_CLASSIFIER, 4),
+            kfc(_LAYER, "8:16x16*64x32") | kfc(_CLASSIFIER, "16:16x5*32x2"),
+            low_rank(_LAYER, 12) | low_rank(_CLASSIFIER, 4),
+        ],
     ),
     "wide": _Network(
         base="configs/svhn.py:small",
@@ -123,6 +143,8 @@ _NETWORKS = {
         num_validation=4_000,
         layers=[*_kfc("16x16*96x32", 1, 2, 4, 8, 16), *_low_rank(1, 3, 6, 12, 24)],
         best_rates={"kfc": 8e-3, "low_rank": 8e-3},
+        from_scratch=[*_kfc("16x16*96x32", 4), *_low_rank(6)],
+        scratch=_SCRATCH,
     ),
     "characters": _Network(
         base="configs/characters.py:small",
@@ -131,21 +153,7 @@ _NETWORKS = {
         epochs=4,
         fine_tuning_epochs=2,
         num_validation=8_000,
-        layers=[
-            *_kfc("36x32*64x32", 8),
-            *_low_rank(8),
-            # Both layers: 3% of their parameters, and which method suits which.
-            kfc(_LAYER, "8:36x32*64x32") | kfc(_CLASSIFIER, "64:32x13*32x15"),
-            kfc(_LAYER, "8:36x32*64x32") | low_rank(_CLASSIFIER, 48),
-            low_rank(_LAYER, 8) | low_rank(_CLASSIFIER, 48),
-            *_kfc("36x32*64x32", 32),
-            *_low_rank(32),
-            *_kfc("36x32*64x32", 2),
-            *_low_rank(2),
-            # The classifier alone.
-            dense(_LAYER) | kfc(_CLASSIFIER, "64:32x13*32x15"),
-            dense(_LAYER) | low_rank(_CLASSIFIER, 48),
-        ],
+        layers=[*_kfc("36x32*64x32", 8, 32, 2), *_low_rank(8, 32, 2)],
         from_scratch=[*_kfc("36x32*64x32", 8), *_low_rank(8)],
         fine_tuned=[*_kfc("36x32*64x32", 8), *_low_rank(8)],
         tuned=[*_kfc("36x32*64x32", 8), *_low_rank(8)],
@@ -155,6 +163,14 @@ _NETWORKS = {
             "kfc": {"optimizer.learning_rate": 4e-3, "optimizer.factor_gain": 0.25},
             "low_rank": {"optimizer.learning_rate": 4e-3, "optimizer.factor_gain": 0.25},
         },
+        # 3% of both layers' parameters, and which method suits which.
+        both_layers=[
+            kfc(_LAYER, "8:36x32*64x32") | low_rank(_CLASSIFIER, 48),
+            kfc(_LAYER, "8:36x32*64x32") | kfc(_CLASSIFIER, "64:32x13*32x15"),
+            low_rank(_LAYER, 8) | low_rank(_CLASSIFIER, 48),
+            dense(_LAYER) | kfc(_CLASSIFIER, "64:32x13*32x15"),
+            dense(_LAYER) | low_rank(_CLASSIFIER, 48),
+        ],
     ),
 }
 
@@ -179,6 +195,8 @@ BASE = {
         "_scratch": network.from_scratch,
         "": network.fine_tuned,
         "_distilled": network.layers,
+        "_shapes": network.shapes,
+        "_layers": network.both_layers,
     }.items()
     if layers
 }
@@ -191,10 +209,10 @@ def sweep(variant: str) -> Iterator[Overrides]:
     if part == "dense":
         yield from (dense_trial(name, seed) for seed in range(3))
         if network.tuned:
-            yield _for_tuning(name)
+            yield for_tuning(name)
         return
     if part in ("tune", "tune_taught"):
-        start = start_from(name, _for_tuning(name)) | {"train.test_at_end": False}
+        start = start_from(name, for_tuning(name)) | {"train.test_at_end": False}
         gains = values("optimizer.factor_gain", start.pop("optimizer.factor_gain"))
         if part == "tune_taught":
             start["distillation.teacher"] = start["compression.source"]
@@ -205,14 +223,20 @@ def sweep(variant: str) -> Iterator[Overrides]:
     for seed in range(3):
         if part == "scratch":
             for layer in network.from_scratch:
-                yield dense_trial(name, seed) | layer | network.scratch[_kind(layer)]
+                yield from_scratch(name, dense_trial(name, seed), layer)
             continue
         start = start_from(name, dense_trial(name, seed))
         rates = network.best_rates
-        if part == "distilled":
+        layers = network.fine_tuned
+        if part:
             start["distillation.teacher"] = start["compression.source"]
             rates = network.taught_rates or rates
-        for layer in network.layers if part else network.fine_tuned:
+            layers = {
+                "distilled": network.layers,
+                "shapes": network.shapes,
+                "layers": network.both_layers,
+            }[part]
+        for layer in layers:
             kind = _kind(layer)
             rate = {"optimizer.learning_rate": rates[kind]}
             for how in _WAYS[kind][-1:] if part else _WAYS[kind]:
@@ -234,12 +258,17 @@ def dense_trial(name: str, seed: int) -> Overrides:
     )
 
 
-def _for_tuning(name: str) -> Overrides:
-    """Returns the dense trial that has not seen the images which the tuning validates on."""
+def for_tuning(name: str) -> Overrides:
+    """Returns the dense trial that has not seen the images which a tuning validates on."""
     return dense_trial(name, 0) | {
         "data.num_validation": _NETWORKS[name].num_validation,
         "train.test_at_end": False,
     }
+
+
+def from_scratch(name: str, source: Overrides, layer: Overrides) -> Overrides:
+    """Returns a dense trial with another layer, at the rate and gain of its kind from scratch."""
+    return source | layer | _NETWORKS[name].scratch[_kind(layer)]
 
 
 def start_from(name: str, source: Overrides) -> Overrides:

@@ -89,9 +89,9 @@ COMPARISONS = [
     (network, part)
     for network, parts in {
         "mnist": ("", "_tune", "_tune_taught", "_distilled"),
-        "svhn": ("", "_tune", "_tune_taught", "_distilled"),
+        "svhn": ("", "_tune", "_tune_taught", "_distilled", "_shapes", "_layers"),
         "wide": ("_distilled",),
-        "characters": ("", "_tune", "_tune_taught", "_distilled"),
+        "characters": ("", "_tune", "_tune_taught", "_distilled", "_layers"),
     }.items()
     for part in parts
 ]
@@ -113,7 +113,7 @@ def test_compressed_trials_start_from_trials_of_the_dense_sweep(
             f: source[f] for f in same & source.keys()
         }
         assert fields["train.num_epochs"] <= source["train.num_epochs"] / 2
-        assert ("distillation.teacher" in fields) == (part in ("_distilled", "_tune_taught"))
+        assert ("distillation.teacher" in fields) == (part not in ("", "_tune"))
         # Only the tuning may try things, and it must not see the test split.
         assert fields.get("train.test_at_end", True) == ("_tune" not in part)
     if "_tune" not in part:
@@ -122,7 +122,44 @@ def test_compressed_trials_start_from_trials_of_the_dense_sweep(
         assert set(ways) == ({True} if part else {True, False})
 
 
+def test_shapes_that_are_compared_have_one_size(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    trials = load_plan("configs/sweeps/comparison.py:svhn_shapes").trials
+    sizes = [
+        KroneckerSum.parse(trial.overrides["model.fc1.structure"]).fit(1024, 512).num_parameters
+        for trial in trials
+    ]
+    space_by_channels = 2 * (16 * 16 + 64 * 32)
+    assert len(set(sizes)) > 1
+    assert all(abs(size / space_by_channels - 1) < 0.05 for size in sizes)
+
+
 @pytest.mark.parametrize("network", ["svhn", "characters"])
+def test_both_layers_and_the_classifier_alone_become_either_method(network, request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    trials = load_plan(f"configs/sweeps/comparison.py:{network}_layers").trials
+    kinds = {(t.overrides["model.fc1.kind"], t.overrides["model.fc2.kind"]) for t in trials}
+    alone = {("dense", "kfc"), ("dense", "low_rank")}
+    assert kinds >= alone | {("kfc", "kfc"), ("low_rank", "low_rank")}
+
+
+def test_regularisation_is_searched_alike_for_every_method(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    plan = load_plan("configs/sweeps/regularisation.py")
+    check_trials(plan)
+    settings = {}
+    for trial in plan.trials:
+        fields = trial.overrides
+        assert fields["data.num_validation"] > 0
+        assert not fields["train.test_at_end"]
+        layer = tuple(sorted((f, v) for f, v in fields.items() if f.startswith("model.fc1")))
+        setting = fields["optimizer.weight_decay"], fields["model.dropout"]
+        settings.setdefault(layer, set()).add(setting)
+    assert len(settings) == 4
+    assert len(set(map(frozenset, settings.values()))) == 1
+
+
+@pytest.mark.parametrize("network", ["svhn", "wide", "characters"])
 def test_trials_from_scratch_are_as_long_as_the_dense_ones(network, request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
     dense = load_plan(f"configs/sweeps/comparison.py:{network}_dense").trials[0].overrides
@@ -135,7 +172,7 @@ def test_trials_from_scratch_are_as_long_as_the_dense_ones(network, request, mon
 
 @pytest.mark.parametrize(
     ("network", "sizes"),
-    [("svhn", [53_686, 71_730]), ("characters", [175_555]), ("mnist", [42_070, 106_440])],
+    [("svhn", [53_686, 71_730]), ("characters", [175_555, 204_811]), ("mnist", [42_070, 106_440])],
 )
 def test_small_models_have_a_tenth_to_a_quarter_of_the_parameters(
     network, sizes, request, monkeypatch
