@@ -4,7 +4,8 @@
     anything, replaced
     <!-- end of table -->
 
-Folders are relative to the document; several, with spaces between them, are one report.
+Folders are relative to the document; several, with spaces between them, are one report. A name may
+go on with `, rows with TEXT`: then the table has only these.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from experiments.reporting.summary import tables
 
 _BEGIN = re.compile(r"<!-- table ([^:\n]+): ([^\n]+?) -->\n")
 _END = "<!-- end of table -->"
+_ONLY = ", rows with "
 
 
 def fill(document: str | os.PathLike[str]) -> int:
@@ -39,7 +41,7 @@ def filled(document: str | os.PathLike[str]) -> str:
 
     Raises:
       ValueError: if there is no mark, a mark has no end, its folders hold no finished trials or
-        those of several data sets or models, or there is no such table.
+        those of several data sets or models, or there is no such table or row.
       OSError: if the document cannot be read.
     """
     path = Path(document).expanduser()
@@ -57,11 +59,16 @@ def filled(document: str | os.PathLike[str]) -> str:
             raise ValueError(f"{path}: the table {folders}: {name} has no {_END} below it.")
         if folders not in made:
             made[folders] = _tables(path, folders)
-        if name not in made[folders]:
+        title, _, wanted = name.partition(_ONLY)
+        if title not in made[folders]:
             raise ValueError(
-                f"{path}: {folders} has no table {name!r}; take one of {', '.join(made[folders])}."
+                f"{path}: {folders} has no table {title!r}; take one of {', '.join(made[folders])}."
             )
-        lines = "\n".join(made[folders][name])
+        head, rows = made[folders][title][:2], made[folders][title][2:]
+        rows = [row for row in rows if wanted in row]
+        if not rows:
+            raise ValueError(f"{path}: no row of {folders}: {title} has {wanted!r}; take less.")
+        lines = "\n".join(head + rows)
         text += f"<!-- table {folders}: {name} -->\n\n{lines}\n\n{_END}{after}"
     return text
 

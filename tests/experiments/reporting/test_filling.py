@@ -38,6 +38,13 @@ def test_a_table_is_that_of_the_runs_summary(document, finished_report):
     assert set(rows) <= set((finished_report / "summary.md").read_text().splitlines())
 
 
+def test_a_mark_may_want_rows_with_a_text_only(document):
+    path = document("KFC and low rank at equal size, rows with `rank 3`")
+    fill(path)
+    _, _, row = (line for line in path.read_text().splitlines() if line.startswith("|"))
+    assert "`rank 3`" in row
+
+
 def test_filling_twice_changes_nothing(document):
     path = document()
     fill(path)
@@ -50,6 +57,7 @@ def test_filling_twice_changes_nothing(document):
     ("change", "said"),
     [
         ({"name": "Prices"}, "has no table 'Prices'; take one of Structures"),
+        ({"name": "Structures, rows with rank 99"}, "no row of "),
         ({"text": "<!-- table {folder}: {name} -->\nold\n"}, "has no <!-- end of table -->"),
         ({"text": "no marks"}, "has no marks for tables"),
         ({"folder": "nowhere"}, "nowhere is no folder"),
