@@ -166,8 +166,14 @@ class Comparison:
 
 
 def settings_text(fields: Mapping[str, Any]) -> str:
-    """Returns fields of a config as text: `seed=1 optimizer.b1=0.8`."""
-    return " ".join(f"{field}={value}" for field, value in fields.items())
+    """Returns fields of a config as text: `seed=1 model.channels=24-24,48-48`."""
+    return " ".join(f"{field}={_value_text(value)}" for field, value in fields.items())
+
+
+def _value_text(value: Any, *, between: str = ",") -> str:
+    if not isinstance(value, list | tuple):
+        return str(value)
+    return between.join(_value_text(part, between="-") for part in value)
 
 
 def compare(trials: Iterable[Trial]) -> list[Comparison]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments.reporting.comparisons import compare
+from experiments.reporting.comparisons import compare, settings_text
 from experiments.reporting.methods import METHODS
 from experiments.reporting.reading import read_sweeps
 from tests.experiments.reporting import folders
@@ -16,6 +16,11 @@ def group_of(comparison, structure, settings=None):
     found = [g for g in comparison.groups if g.structure == structure]
     (group,) = [g for g in found if settings is None or g.settings == settings]
     return group
+
+
+def test_settings_are_short_text():
+    fields = {"seed": 1, "channels": [[16], [32]], "pairs": [[24, 24], [48, 48]]}
+    assert settings_text(fields) == "seed=1 channels=16,32 pairs=24-24,48-48"
 
 
 def test_trials_that_differ_in_the_seed_alone_are_one_group(finished_sweep):

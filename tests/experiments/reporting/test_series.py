@@ -117,8 +117,8 @@ def test_trunks_and_starts_are_series_of_their_own(tmp_path):
     both = series_of(read_all(tmp_path), "test")
     names = series_names(both)
     assert sorted(names) == [
-        "image_shape=[28, 28, 1], from scratch",
-        "image_shape=[32, 32, 1], from scratch",
+        "image_shape=28,28,1, from scratch",
+        "image_shape=32,32,1, from scratch",
     ]
     narrow, wide = (both[names.index(name)] for name in sorted(names))
     assert narrow.dense.error("test").mean == pytest.approx(0.004)
