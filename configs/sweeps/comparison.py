@@ -25,6 +25,7 @@ The networks:
     svhn         the small network on svhn_grey, a prepared subset of the real house numbers that is
                  looked for in TFDS_DATA_DIR, 12 epochs and 4
     wide         the same with convolutions of 24, 48 and 96 channels
+    regularised  the small network, every layer with the weight decay that is best for it
     characters   the small network on hwdb195, a prepared subset of CASIA-HWDB, 4 epochs and 2
 """
 
@@ -145,6 +146,20 @@ _NETWORKS = {
         best_rates={"kfc": 8e-3, "low_rank": 8e-3},
         from_scratch=[*_kfc("16x16*96x32", 4), *_low_rank(6)],
         scratch=_SCRATCH,
+    ),
+    "regularised": _Network(
+        base="configs/svhn.py:small",
+        fields={"data.name": "svhn_grey", "optimizer.weight_decay": 0.1},  # regularisation.py
+        dense_rate=1.6e-2,
+        epochs=12,
+        fine_tuning_epochs=4,
+        num_validation=4_000,
+        layers=[*_kfc("16x16*64x32", 8, 2), *_low_rank(12, 3)],
+        tuned=[*_kfc("16x16*64x32", 8, 2), *_low_rank(12, 3)],
+        rates=(8e-3,),
+        best_rates={"kfc": 8e-3, "low_rank": 8e-3},
+        from_scratch=[*_kfc("16x16*64x32", 8, 2), *_low_rank(12, 3)],
+        scratch={kind: best | {"optimizer.weight_decay": 0.3} for kind, best in _SCRATCH.items()},
     ),
     "characters": _Network(
         base="configs/characters.py:small",

@@ -9,6 +9,7 @@ after `python -m experiments.sweep`; the dense models (3 seeds) are the teachers
                  or 24, 48 and 96, instead of 16, 32 and 64. From scratch, as long as the dense
                  small model (553,594 parameters), first with a teacher, then without; and that
                  dense model with the teacher.
+    regularised  Its first model, it and its teacher with the weight decay that is best for them.
     characters   The same (dense: 2,583,859 parameters) with 24, 48 and 96 channels and a classifier
                  of low rank, with a teacher only.
     mnist        LeNet-5 has one size; decomposed from the dense one (431,080 parameters) and
@@ -25,6 +26,7 @@ from experiments.sweeping import Overrides, kfc, low_rank, trial_folder
 
 BASE = {
     "svhn": "configs/svhn.py:small",
+    "regularised": "configs/svhn.py:small",
     "characters": "configs/characters.py:small",
     "mnist": "configs/mnist.py",
 }
@@ -34,6 +36,10 @@ _MODELS: dict[str, list[Overrides]] = {
     "svhn": [
         kfc(_LAYER, "4:16x16*80x32") | {"model.channels": ((20,), (40,), (80,))},  # 53,686
         kfc(_LAYER, "4:16x16*96x32") | {"model.channels": ((24,), (48,), (96,))},  # 71,730
+    ],
+    "regularised": [
+        kfc(_LAYER, "4:16x16*80x32")
+        | {"model.channels": ((20,), (40,), (80,)), "optimizer.weight_decay": 0.3},  # 53,686
     ],
     "characters": [
         kfc(_LAYER, "8:36x32*96x32")
@@ -46,7 +52,7 @@ _MODELS: dict[str, list[Overrides]] = {
         kfc(_LAYER, "48:16x20*50x25"),  # 106,440
     ],
 }
-_FACTOR_GAIN = {"svhn": 0.125, "characters": 0.25}
+_FACTOR_GAIN = {"svhn": 0.125, "regularised": 0.125, "characters": 0.25}
 
 
 def sweep(network: str) -> Iterator[Overrides]:

@@ -91,6 +91,7 @@ COMPARISONS = [
         "mnist": ("", "_tune", "_tune_taught", "_distilled"),
         "svhn": ("", "_tune", "_tune_taught", "_distilled", "_shapes", "_layers"),
         "wide": ("_distilled",),
+        "regularised": ("_tune_taught", "_distilled"),
         "characters": ("", "_tune", "_tune_taught", "_distilled", "_layers"),
     }.items()
     for part in parts
@@ -159,7 +160,19 @@ def test_regularisation_is_searched_alike_for_every_method(request, monkeypatch)
     assert len(set(map(frozenset, settings.values()))) == 1
 
 
-@pytest.mark.parametrize("network", ["svhn", "wide", "characters"])
+def test_weight_decay_with_a_teacher_is_searched_from_the_regularised_model(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    sources = load_plan("configs/sweeps/comparison.py:regularised_dense").trials
+    (source,) = [t for t in sources if t.overrides["data.num_validation"]]
+    trials = [t.overrides for t in load_plan("configs/sweeps/regularisation.py:taught").trials]
+    folder = f"runs/regularised-dense/{source.name}"
+    assert {fields["compression.source"] for fields in trials} == {folder}
+    assert {fields["distillation.teacher"] for fields in trials} == {folder}
+    assert {fields["optimizer.weight_decay"] for fields in trials} == {1e-4, 0.1, 0.3}
+    assert not any(fields["train.test_at_end"] for fields in trials)
+
+
+@pytest.mark.parametrize("network", ["svhn", "wide", "regularised", "characters"])
 def test_trials_from_scratch_are_as_long_as_the_dense_ones(network, request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
     dense = load_plan(f"configs/sweeps/comparison.py:{network}_dense").trials[0].overrides
@@ -172,7 +185,12 @@ def test_trials_from_scratch_are_as_long_as_the_dense_ones(network, request, mon
 
 @pytest.mark.parametrize(
     ("network", "sizes"),
-    [("svhn", [53_686, 71_730]), ("characters", [175_555, 204_811]), ("mnist", [42_070, 106_440])],
+    [
+        ("svhn", [53_686, 71_730]),
+        ("regularised", [53_686]),
+        ("characters", [175_555, 204_811]),
+        ("mnist", [42_070, 106_440]),
+    ],
 )
 def test_small_models_have_a_tenth_to_a_quarter_of_the_parameters(
     network, sizes, request, monkeypatch
@@ -199,7 +217,7 @@ def _sizes(plan):
     ]
 
 
-@pytest.mark.parametrize("network", ["svhn", "characters", "mnist"])
+@pytest.mark.parametrize("network", ["svhn", "regularised", "characters", "mnist"])
 def test_small_models_are_taught_for_as_long_as_their_teachers_were_trained(
     network, request, monkeypatch
 ):
