@@ -16,14 +16,13 @@ from typing import Any
 from urllib.parse import quote
 
 from experiments.reporting.cells import CellTable
+from experiments.reporting.comparison_tables import comparison_tables
 from experiments.reporting.comparisons import SIZES, Comparison, Group
 from experiments.reporting.findings import TOLERANCES, headline, pareto_front
 from experiments.reporting.methods import METHODS
 from experiments.reporting.rates import RateSearch
 from experiments.reporting.rates_findings import rate_findings
 from experiments.reporting.rates_table import rate_table
-from experiments.reporting.series_tables import series_tables
-from experiments.reporting.starts import start_table, started_groups
 from experiments.reporting.trials import SPLITS, Trial
 from experiments.reporting.wording import count, percent, points, spread
 
@@ -161,7 +160,7 @@ table. Points that the table's filter leaves out fade.</p>
 {_filter("group-filter", "method", _methods(comparison))}
 {_group_table(comparison, links)}
 {"".join(_figure(picture) for picture in static)}
-{_starts_and_series(comparison)}
+{_more_tables(comparison)}
 {"".join(_rates(comparison, search, svg) for search, svg in rates)}
 </section>"""
 
@@ -180,14 +179,11 @@ def _rates(comparison: Comparison, search: RateSearch, svg: Path) -> str:
     )
 
 
-def _starts_and_series(comparison: Comparison) -> str:
-    split = comparison.splits[0]
-    started = started_groups(comparison, split)
-    tables = [start_table(comparison, split, started)] if started else []
+def _more_tables(comparison: Comparison) -> str:
     return "".join(
         f"<h3>{escape(table.name)}</h3>"
         + _table_of_cells(f"{table.name} of {comparison.title}", table)
-        for table in (*tables, *series_tables(comparison, split))
+        for table in comparison_tables(comparison, comparison.splits[0])
     )
 
 

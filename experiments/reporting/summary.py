@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.reporting.cells import CellTable
+from experiments.reporting.comparison_tables import comparison_tables
 from experiments.reporting.comparisons import Comparison, Group
 from experiments.reporting.findings import headline, matches, pareto_front
 from experiments.reporting.methods import DENSE, LOW_RANK
 from experiments.reporting.rates import RateSearch, rate_searches
 from experiments.reporting.rates_findings import rate_findings
 from experiments.reporting.rates_table import rate_grid, rate_table
-from experiments.reporting.series_tables import series_tables
-from experiments.reporting.starts import start_table, started_groups
 from experiments.reporting.wording import code, count, percent, spread
 
 _MOST_ROWS = 30
@@ -52,7 +51,7 @@ def markdown(
         parts += ["", *_table(comparison, rows, split)]
         if (left_out := len(comparison.groups) - len(rows)) > 0:
             parts.append(f"\n{left_out} more structures are in the full table.")
-        for table in _more_tables(comparison, split):
+        for table in comparison_tables(comparison, split):
             parts += ["", f"#### {table.name}", ""]
             if picture := own.get(_PICTURES.get(table.key, "")):
                 parts += [_picture(f"{about}, {table.name.lower()}", picture), ""]
@@ -85,14 +84,8 @@ def tables(comparison: Comparison, split: str) -> dict[str, list[str]]:
     """Returns the tables of a comparison as lines of Markdown, by their names."""
     structures = {"Structures": _table(comparison, comparison.at_best(split), split)}
     grids = [rate_grid(search) for search in rate_searches(comparison)]
-    more = [*_more_tables(comparison, split), *grids]
+    more = [*comparison_tables(comparison, split), *grids]
     return structures | {table.name: _table_of_cells(table) for table in more}
-
-
-def _more_tables(comparison: Comparison, split: str) -> list[CellTable]:
-    started = started_groups(comparison, split)
-    starts = [start_table(comparison, split, started)] if started else []
-    return starts + series_tables(comparison, split)
 
 
 def _picture(alt: str, path: str) -> str:
