@@ -56,6 +56,7 @@ class _Network(NamedTuple):
     layers: Sequence[Overrides]
     best_rates: dict[str, float]  # of the fine-tuning, for every kind of layer
     taught_rates: dict[str, float] | None = None  # of that with a teacher, where they differ
+    taught: Overrides | None = None  # other fields of that
     fine_tuned: Sequence[Overrides] = ()  # those of the layers to show every start of
     tuned: Sequence[Overrides] = ()
     rates: tuple[float, ...] = ()
@@ -158,6 +159,7 @@ _NETWORKS = {
         tuned=[*_kfc("16x16*64x32", 8, 2), *_low_rank(12)],
         rates=(8e-3,),
         best_rates={"kfc": 8e-3, "low_rank": 8e-3},
+        taught={"optimizer.weight_decay": 0.3},
         from_scratch=[*_kfc("16x16*64x32", 8, 2), *_low_rank(12, 3)],
         scratch={kind: best | {"optimizer.weight_decay": 0.3} for kind, best in _SCRATCH.items()},
     ),
@@ -244,7 +246,7 @@ def sweep(variant: str) -> Iterator[Overrides]:
         rates = network.best_rates
         layers = network.fine_tuned
         if part:
-            start["distillation.teacher"] = start["compression.source"]
+            start |= {"distillation.teacher": start["compression.source"], **(network.taught or {})}
             rates = network.taught_rates or rates
             layers = {
                 "distilled": network.layers,

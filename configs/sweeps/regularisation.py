@@ -38,7 +38,7 @@ _SETTINGS: list[Overrides] = [
 def sweep(variant: str = "") -> Iterator[Overrides]:
     """Yields the trials, one setting after the other."""
     if variant == "taught":
-        for decay in (1e-4, 0.1, 0.3):
+        for decay in (1e-4, 0.1, 0.3, 1.0):
             for trial in comparison.sweep("regularised_tune_taught"):
                 if trial["optimizer.factor_gain"] == 0.25:
                     yield trial | {"optimizer.weight_decay": decay}

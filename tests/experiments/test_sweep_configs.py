@@ -168,7 +168,7 @@ def test_weight_decay_with_a_teacher_is_searched_from_the_regularised_model(requ
     folder = f"runs/regularised-dense/{source.name}"
     assert {fields["compression.source"] for fields in trials} == {folder}
     assert {fields["distillation.teacher"] for fields in trials} == {folder}
-    assert {fields["optimizer.weight_decay"] for fields in trials} == {1e-4, 0.1, 0.3}
+    assert {fields["optimizer.weight_decay"] for fields in trials} == {1e-4, 0.1, 0.3, 1.0}
     assert not any(fields["train.test_at_end"] for fields in trials)
 
 
