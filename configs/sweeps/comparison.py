@@ -120,21 +120,6 @@ _NETWORKS = {
         best_rates={"kfc": 4e-3, "low_rank": 8e-3},
         taught_rates={"kfc": 8e-3, "low_rank": 8e-3},
         scratch=_SCRATCH,
-        shapes=[
-            kfc(_LAYER, structure)
-            for structure in (
-                "3:32x16*32x32",  # balanced
-                "13:16x16*8x8*8x4",  # three factors
-                "1:16x16*64x32+1:64x32*16x16",  # mixed
-                "1:16x16*64x32+6:16x16*8x8*8x4",
-            )
-        ],
-        both_layers=[
-            dense(_LAYER) | kfc(_CLASSIFIER, "16:16x5*32x2"),
-            dense(_LAYER) | low_rank(_CLASSIFIER, 4),
-            kfc(_LAYER, "8:16x16*64x32") | kfc(_CLASSIFIER, "16:16x5*32x2"),
-            low_rank(_LAYER, 12) | low_rank(_CLASSIFIER, 4),
-        ],
     ),
     "wide": _Network(
         base="configs/svhn.py:small",
@@ -162,6 +147,21 @@ _NETWORKS = {
         taught={"optimizer.weight_decay": 0.3},
         from_scratch=[*_kfc("16x16*64x32", 8, 2), *_low_rank(12, 3)],
         scratch={kind: best | {"optimizer.weight_decay": 0.3} for kind, best in _SCRATCH.items()},
+        shapes=[
+            kfc(_LAYER, structure)
+            for structure in (
+                "3:32x16*32x32",  # balanced
+                "13:16x16*8x8*8x4",  # three factors
+                "1:16x16*64x32+1:64x32*16x16",  # mixed
+                "1:16x16*64x32+6:16x16*8x8*8x4",
+            )
+        ],
+        both_layers=[
+            dense(_LAYER) | kfc(_CLASSIFIER, "16:16x5*32x2"),
+            dense(_LAYER) | low_rank(_CLASSIFIER, 4),
+            kfc(_LAYER, "8:16x16*64x32") | kfc(_CLASSIFIER, "16:16x5*32x2"),
+            low_rank(_LAYER, 12) | low_rank(_CLASSIFIER, 4),
+        ],
     ),
     "characters": _Network(
         base="configs/characters.py:small",

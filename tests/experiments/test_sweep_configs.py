@@ -89,9 +89,9 @@ COMPARISONS = [
     (network, part)
     for network, parts in {
         "mnist": ("", "_tune", "_tune_taught", "_distilled"),
-        "svhn": ("", "_tune", "_tune_taught", "_distilled", "_shapes", "_layers"),
+        "svhn": ("", "_tune", "_tune_taught", "_distilled"),
         "wide": ("_distilled",),
-        "regularised": ("_tune_taught", "_distilled"),
+        "regularised": ("_tune_taught", "_distilled", "_shapes", "_layers"),
         "characters": ("", "_tune", "_tune_taught", "_distilled", "_layers"),
     }.items()
     for part in parts
@@ -125,7 +125,7 @@ def test_compressed_trials_start_from_trials_of_the_dense_sweep(
 
 def test_shapes_that_are_compared_have_one_size(request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
-    trials = load_plan("configs/sweeps/comparison.py:svhn_shapes").trials
+    trials = load_plan("configs/sweeps/comparison.py:regularised_shapes").trials
     sizes = [
         KroneckerSum.parse(trial.overrides["model.fc1.structure"]).fit(1024, 512).num_parameters
         for trial in trials
@@ -135,7 +135,7 @@ def test_shapes_that_are_compared_have_one_size(request, monkeypatch):
     assert all(abs(size / space_by_channels - 1) < 0.05 for size in sizes)
 
 
-@pytest.mark.parametrize("network", ["svhn", "characters"])
+@pytest.mark.parametrize("network", ["regularised", "characters"])
 def test_both_layers_and_the_classifier_alone_become_either_method(network, request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
     trials = load_plan(f"configs/sweeps/comparison.py:{network}_layers").trials
