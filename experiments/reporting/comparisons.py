@@ -73,6 +73,12 @@ class Group:
         return settings_text(self.fields)
 
     @property
+    def trunk(self) -> str:
+        """The fields in which its model, not its compared layers, is special, as text."""
+        own = {f.removeprefix("model."): v for f, v in self.fields.items() if _is_of_model(f)}
+        return settings_text(own)
+
+    @property
     def label(self) -> str:
         """Its structure as a name that stands alone, settings not in it."""
         return f"low rank, {self.structure}" if self.method == LOW_RANK else self.structure
@@ -163,6 +169,10 @@ class Comparison:
             "flops": "FLOPs per example",
             "layer_parameters": f"parameters of {layers}",
         }[size]
+
+
+def _is_of_model(field: str) -> bool:
+    return field.startswith("model.")
 
 
 def settings_text(fields: Mapping[str, Any]) -> str:

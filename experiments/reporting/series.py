@@ -48,11 +48,6 @@ class Series:
         return _text(self.model)
 
 
-def trunk_of(group: Group) -> str:
-    """Returns the fields in which a group's model, not its compared layers, is special."""
-    return _text(_model_fields(group))
-
-
 def series_names(series: Sequence[Series]) -> list[str]:
     """Returns a name for each: its start, and what else tells it from the others."""
     parts = [
@@ -83,7 +78,7 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
         if not group.error(split):
             continue
         model = _model_fields(group)
-        trunk = _text(model)
+        trunk = group.trunk
         models[trunk] = model
         if group.method == DENSE:
             dense.setdefault(trunk, []).append(group)

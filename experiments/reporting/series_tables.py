@@ -9,7 +9,7 @@ from experiments.reporting.cells import Cell, CellTable
 from experiments.reporting.comparisons import Comparison, Group
 from experiments.reporting.findings import pareto_front
 from experiments.reporting.near_dense import near_dense
-from experiments.reporting.series import Series, has_both, series_names, series_of, trunk_of
+from experiments.reporting.series import Series, has_both, series_names, series_of
 from experiments.reporting.starts import start_of
 from experiments.reporting.wording import count, percent, spread
 
@@ -140,7 +140,7 @@ def _front(comparison: Comparison, split: str, size: str) -> list[list[Cell]]:
         texts = (
             group.method.label,
             group.structure,
-            trunk_of(group),
+            group.trunk,
             start_of(group.trials[0]),
         )
         sizes = (group.sizes["parameters"], group.sizes["flops"])

@@ -7,7 +7,8 @@ import statistics
 from collections.abc import Sequence
 
 from experiments.reporting.cells import CellTable
-from experiments.reporting.comparisons import Comparison, Group, Spread
+from experiments.reporting.comparisons import Comparison, Group, Spread, best_of
+from experiments.reporting.methods import DENSE
 from experiments.reporting.trials import Trial
 from experiments.reporting.wording import count, spread
 
@@ -93,18 +94,28 @@ def unordered(start: str) -> str:
 
 
 def start_table(comparison: Comparison, split: str, started: Sequence[Started]) -> CellTable:
-    """Returns the table of the groups, with their errors before and after training."""
-    dense = comparison.dense(split)
+    """Returns the table of the groups, with their errors before and after training.
+
+    They are compared with the dense model of their trunk, which is shown where there are several.
+    """
+    dense_groups: dict[str, list[Group]] = {}
+    for group in comparison.groups:
+        if group.method == DENSE and group.error(split):
+            dense_groups.setdefault(group.trunk, []).append(group)
+    baselines = {trunk: best_of(groups).error(split) for trunk, groups in dense_groups.items()}
+    has_trunks = len({one.group.trunk for one in started}) > 1
     rows = []
     for one in started:
         error, sizes = one.group.error(split), one.group.sizes
         outputs = one.output_error
         epochs = one.group.trials[0].config.get("train.num_epochs", 0)
-        above = error.mean - dense.error(split).mean if dense else None
+        dense = baselines.get(one.group.trunk)
+        above = error.mean - dense.mean if dense else None
         rows.append(
             [
                 (one.group.method.label, None),
                 (one.group.structure, None),
+                *([(one.group.trunk, None)] if has_trunks else []),
                 (one.start, None),
                 (count(sizes["layer_parameters"]), sizes["layer_parameters"]),
                 (count(sizes["parameters"]), sizes["parameters"]),
@@ -115,7 +126,8 @@ def start_table(comparison: Comparison, split: str, started: Sequence[Started]) 
                 ("" if above is None else f"{above * 100:+.2f}", above),
             ]
         )
-    return CellTable("starts", "Starts", _HEAD, 3, rows)
+    head = (*_HEAD[:2], "trunk", *_HEAD[2:]) if has_trunks else _HEAD
+    return CellTable("starts", "Starts", head, 3 + has_trunks, rows)
 
 
 def _before(group: Group, split: str) -> Spread | None:

@@ -90,3 +90,16 @@ def test_unweighted_runs_are_told_apart(tmp_path):
     decompose(tmp_path / "a", 0, 0.3, 0.01, compression={"source": "runs/a", "weighted": False})
     (trial,) = read_sweeps([tmp_path])
     assert start_of(trial) == "decomposed"
+
+
+def test_models_are_compared_with_the_dense_one_of_their_trunk(runs):
+    wide = {"model__image_shape": [32, 32, 1]}
+    folders.write_run(runs / "wide", folders.DENSE, 0, {"test": 0.002}, **wide)
+    folders.write_run(runs / "wide-small", SMALL, 0, {"test": 0.005}, **wide)
+    (comparison,) = compare(read_sweeps([runs]))
+    table = start_table(comparison, "test", started_groups(comparison, "test"))
+    assert table.head[2] == "trunk"
+    assert table.text_columns == 4
+    above = {(row[2][0], row[3][0]): row[-1][1] for row in table.rows}
+    assert above["image_shape=28,28,1", "from scratch"] == pytest.approx(0.011 - 0.008)
+    assert above["image_shape=32,32,1", "from scratch"] == pytest.approx(0.005 - 0.002)
