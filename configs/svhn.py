@@ -17,6 +17,9 @@ keeps colours. `:small` has convolutions of 16, 32 and 64 channels and 1,024 fea
 29,306 parameters without the kernel of `fc1`, 553,594 with a dense one. `:large` has 24-24,
 48-48 and 96-96 channels and 1,536 features, 166,898 and 953,330 parameters. Another trunk:
 `--config.model.channels="((24,), (48,), (96,))"`.
+
+On a subset of 20,000 real digits all layers do better with more weight decay, Kronecker sums most
+(`--config.optimizer.weight_decay=0.3`; docs/training.md).
 """
 
 from ml_collections import ConfigDict
