@@ -9,7 +9,7 @@ after `python -m experiments.sweep`; the dense models (3 seeds) are the teachers
                  or 24, 48 and 96, instead of 16, 32 and 64. From scratch, as long as the dense
                  small model (553,594 parameters), first with a teacher, then without; and that
                  dense model with the teacher.
-    regularised  Its first model, it and its teacher with the weight decay that is best for them; and
+    regularised  Its first model and its teacher with the weight decay that is best for each; and
                  that teacher with a teacher.
     characters   The same (dense: 2,583,859 parameters) with 24, 48 and 96 channels and a classifier
                  of low rank, with a teacher only.
