@@ -15,7 +15,6 @@ One seed; errors are of 4,000 validation images, the test split is not looked at
 from collections.abc import Iterator
 
 from configs.sweeps import comparison
-from configs.sweeps.comparison import for_tuning, from_scratch
 from experiments.sweeping import Overrides, kfc, low_rank, product
 
 BASE = {"": "configs/svhn.py:small", "taught": "configs/svhn.py:small"}
@@ -43,6 +42,6 @@ def sweep(variant: str = "") -> Iterator[Overrides]:
                 if trial["optimizer.factor_gain"] == 0.25:
                     yield trial | {"optimizer.weight_decay": decay}
         return
-    dense = for_tuning("svhn")
-    trials = [dense, *(from_scratch("svhn", dense, layer) for layer in _LAYERS)]
+    dense = comparison.for_tuning("svhn")
+    trials = [dense, *(comparison.from_scratch("svhn", dense, layer) for layer in _LAYERS)]
     yield from product(_SETTINGS, trials)

@@ -75,8 +75,8 @@ class Group:
     @property
     def trunk(self) -> str:
         """The fields in which its model, not its compared layers, is special, as text."""
-        own = {f.removeprefix("model."): v for f, v in self.fields.items() if _is_of_model(f)}
-        return settings_text(own)
+        model = {f: v for f, v in self.fields.items() if f.startswith("model.")}
+        return settings_text(model).replace("model.", "")
 
     @property
     def label(self) -> str:
@@ -156,6 +156,14 @@ class Comparison:
         """Returns the dense baseline, or None."""
         return next((g for g in self.at_best(split) if g.method == DENSE), None)
 
+    def dense_by_trunk(self, split: str) -> dict[str, Group]:
+        """Returns the dense baseline of every trunk that has one."""
+        found: dict[str, list[Group]] = {}
+        for group in self.groups:
+            if group.method == DENSE and group.error(split):
+                found.setdefault(group.trunk, []).append(group)
+        return {trunk: best_of(groups) for trunk, groups in found.items()}
+
     @property
     def has_settings(self) -> bool:
         """Whether trials differ in more than layers and seeds."""
@@ -171,19 +179,16 @@ class Comparison:
         }[size]
 
 
-def _is_of_model(field: str) -> bool:
-    return field.startswith("model.")
-
-
 def settings_text(fields: Mapping[str, Any]) -> str:
     """Returns fields of a config as text: `seed=1 model.channels=24-24,48-48`."""
-    return " ".join(f"{field}={_value_text(value)}" for field, value in fields.items())
+    return " ".join(f"{field}={value_text(value)}" for field, value in fields.items())
 
 
-def _value_text(value: Any, *, between: str = ",") -> str:
+def value_text(value: Any, *, between: str = ",") -> str:
+    """Returns a field's value as text, nested lists as `24-24,48-48`."""
     if not isinstance(value, list | tuple):
         return str(value)
-    return between.join(_value_text(part, between="-") for part in value)
+    return between.join(value_text(part, between="-") for part in value)
 
 
 def compare(trials: Iterable[Trial]) -> list[Comparison]:

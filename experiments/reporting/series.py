@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from experiments.reporting.comparisons import Comparison, Group, best_of, settings_text
+from experiments.reporting.comparisons import Comparison, Group, best_of
 from experiments.reporting.methods import DENSE, LOW_RANK, structure_of
 from experiments.reporting.starts import STARTS, start_of, unordered
 
@@ -16,8 +16,8 @@ class Series:
     """Compressed models that differ in the structures of the same layers alone.
 
     Attributes:
-      model: the fields of the model (its trunk, not the compared layers) that not all models of the
-        comparison share.
+      trunk: the fields of the model, not of the compared layers, that not all models of the
+        comparison share, as text.
       replaced: the layers that are not dense.
       start: one of `starts.STARTS`.
       epochs: that they were trained for.
@@ -25,7 +25,7 @@ class Series:
       dense: the dense model with the same trunk, where there is one.
     """
 
-    model: Mapping[str, Any]
+    trunk: str
     replaced: tuple[str, ...]
     start: str
     epochs: int
@@ -41,11 +41,6 @@ class Series:
     def low_rank(self) -> list[Group]:
         """Those whose layers are all of low rank."""
         return [group for group in self.groups if group.method == LOW_RANK]
-
-    @property
-    def trunk(self) -> str:
-        """The fields of the model as text."""
-        return _text(self.model)
 
 
 def series_names(series: Sequence[Series]) -> list[str]:
@@ -72,25 +67,21 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
     without it stand beside the Kronecker sums with it, too.
     """
     members: dict[_Key, dict[str, list[Group]]] = {}
-    models: dict[str, Mapping[str, Any]] = {}
-    dense: dict[str, list[Group]] = {}
+    trunks: list[str] = []
+    dense = comparison.dense_by_trunk(split)
     for group in comparison.groups:
         if not group.error(split):
             continue
-        model = _model_fields(group)
-        trunk = group.trunk
-        models[trunk] = model
+        trunks.append(group.trunk)
         if group.method == DENSE:
-            dense.setdefault(trunk, []).append(group)
             continue
         group = _of_replaced_layers(group)
         first = group.trials[0]
         replaced = tuple(layer.name for layer in group.layers)
         epochs = int(first.config.get("train.num_epochs", 0))
-        same = members.setdefault(_Key(trunk, replaced, start_of(first), epochs), {})
+        same = members.setdefault(_Key(group.trunk, replaced, start_of(first), epochs), {})
         same.setdefault(group.structure, []).append(group)
     _add_unordered(members)
-    trunks = list(models)
     keys = sorted(
         members,
         key=lambda k: (
@@ -103,12 +94,12 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
     )
     return [
         Series(
-            models[key.trunk],
+            key.trunk,
             key.replaced,
             key.start,
             key.epochs,
             tuple(sorted(map(best_of, members[key].values()), key=_layer_size)),
-            best_of(dense[key.trunk]) if key.trunk in dense else None,
+            dense.get(key.trunk),
         )
         for key in keys
     ]
@@ -124,14 +115,6 @@ class _Key(NamedTuple):
     replaced: tuple[str, ...]
     start: str
     epochs: int
-
-
-def _model_fields(group: Group) -> dict[str, Any]:
-    return {field: v for field, v in group.fields.items() if field.startswith("model.")}
-
-
-def _text(model: Mapping[str, Any]) -> str:
-    return settings_text(model).replace("model.", "")
 
 
 def _of_replaced_layers(group: Group) -> Group:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.reporting.cells import CellTable
-from experiments.reporting.comparisons import Comparison, Group, settings_text
+from experiments.reporting.comparisons import Comparison, Group, settings_text, value_text
 from experiments.reporting.wording import spread
 
 _OF_TRAINING = ("optimizer.", "augmentation.", "model.")
@@ -62,7 +62,7 @@ def _searched(by_structure: dict[str, list[Group]]) -> list[str]:
 def _values(group: Group, fields: list[str]) -> tuple[Any, ...]:
     """Returns the group's settings; lists as text, that they may be keys."""
     values = (group.fields.get(field) for field in fields)
-    return tuple(v if isinstance(v, int | float) else settings_text({"": v})[1:] for v in values)
+    return tuple(v if isinstance(v, int | float) else value_text(v) for v in values)
 
 
 def _order(values: tuple[Any, ...]) -> list[tuple[bool, float, str]]:

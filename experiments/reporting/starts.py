@@ -7,8 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from experiments.reporting.cells import CellTable
-from experiments.reporting.comparisons import Comparison, Group, Spread, best_of
-from experiments.reporting.methods import DENSE
+from experiments.reporting.comparisons import Comparison, Group, Spread
 from experiments.reporting.trials import Trial
 from experiments.reporting.wording import count, spread
 
@@ -98,11 +97,7 @@ def start_table(comparison: Comparison, split: str, started: Sequence[Started]) 
 
     They are compared with the dense model of their trunk, which is shown where there are several.
     """
-    dense_groups: dict[str, list[Group]] = {}
-    for group in comparison.groups:
-        if group.method == DENSE and group.error(split):
-            dense_groups.setdefault(group.trunk, []).append(group)
-    baselines = {trunk: best_of(groups).error(split) for trunk, groups in dense_groups.items()}
+    baselines = comparison.dense_by_trunk(split)
     has_trunks = len({one.group.trunk for one in started}) > 1
     rows = []
     for one in started:
@@ -110,7 +105,7 @@ def start_table(comparison: Comparison, split: str, started: Sequence[Started]) 
         outputs = one.output_error
         epochs = one.group.trials[0].config.get("train.num_epochs", 0)
         dense = baselines.get(one.group.trunk)
-        above = error.mean - dense.mean if dense else None
+        above = error.mean - dense.error(split).mean if dense else None
         rows.append(
             [
                 (one.group.method.label, None),
