@@ -25,7 +25,8 @@ The networks:
     svhn         the small network on svhn_grey, a prepared subset of the real house numbers that is
                  looked for in TFDS_DATA_DIR, 12 epochs and 4
     wide         the same with convolutions of 24, 48 and 96 channels
-    regularised  the small network, every layer with the weight decay that is best for it
+    regularised, wide-regularised
+                 the small and the wide one, every layer with the weight decay that is best for it
     characters   the small network on hwdb195, a prepared subset of CASIA-HWDB, 4 epochs and 2
 """
 

@@ -85,6 +85,11 @@ def test_the_sweep_covers_the_methods_with_equal_seeds(sweep):
             assert any(abs(s.num_parameters / size - 1) < 0.2 for s in structures)
 
 
+_SMALL = ["svhn", "regularised", "characters", "characters-regularised", "mnist"]
+_FROM_SCRATCH = [
+    *("svhn", "wide", "regularised", "wide-regularised"),
+    *("characters", "characters-regularised", "characters-drawn"),
+]
 COMPARISONS = [
     (network, part)
     for network, parts in {
@@ -93,6 +98,8 @@ COMPARISONS = [
         "wide": ("_distilled",),
         "regularised": ("_tune_taught", "_distilled", "_shapes", "_layers"),
         "characters": ("", "_tune", "_tune_taught", "_distilled", "_layers"),
+        "wide-regularised": ("_distilled",),
+        "characters-regularised": ("", "_tune", "_tune_taught", "_distilled", "_layers"),
     }.items()
     for part in parts
 ]
@@ -135,7 +142,7 @@ def test_shapes_that_are_compared_have_one_size(request, monkeypatch):
     assert all(abs(size / space_by_channels - 1) < 0.05 for size in sizes)
 
 
-@pytest.mark.parametrize("network", ["regularised", "characters"])
+@pytest.mark.parametrize("network", ["regularised", "characters", "characters-regularised"])
 def test_both_layers_and_the_classifier_alone_become_either_method(network, request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
     trials = load_plan(f"configs/sweeps/comparison.py:{network}_layers").trials
@@ -174,7 +181,7 @@ def test_weight_decay_with_a_teacher_is_searched_from_the_regularised_model(requ
     assert not any(fields["train.test_at_end"] for fields in trials)
 
 
-@pytest.mark.parametrize("network", ["svhn", "wide", "regularised", "characters"])
+@pytest.mark.parametrize("network", _FROM_SCRATCH)
 def test_trials_from_scratch_are_as_long_as_the_dense_ones(network, request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
     dense = load_plan(f"configs/sweeps/comparison.py:{network}_dense").trials[0].overrides
@@ -191,6 +198,7 @@ def test_trials_from_scratch_are_as_long_as_the_dense_ones(network, request, mon
         ("svhn", [53_686, 71_730]),
         ("regularised", [53_686]),
         ("characters", [175_555, 204_811]),
+        ("characters-regularised", [175_555]),
         ("mnist", [42_070, 106_440]),
     ],
 )
@@ -219,7 +227,7 @@ def _sizes(plan):
     ]
 
 
-@pytest.mark.parametrize("network", ["svhn", "regularised", "characters", "mnist"])
+@pytest.mark.parametrize("network", _SMALL)
 def test_small_models_are_taught_for_as_long_as_their_teachers_were_trained(
     network, request, monkeypatch
 ):
