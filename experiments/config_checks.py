@@ -16,6 +16,7 @@ from experiments.data import DataSet
 from experiments.distillation import check_teacher
 from experiments.models import make_model
 from experiments.optimizers import OPTIMIZERS, SCHEDULES
+from experiments.run_folder import holds_result_of
 
 _Rule = tuple[type, Callable[[Any], bool], str]
 
@@ -82,7 +83,8 @@ def check_config(
 
     Args:
       config: the whole config.
-      workdir: the folder of the run, where known.
+      workdir: the folder of the run, where known. Of a run that is finished there, teacher and
+        source may be gone.
 
     Returns:
       What the layers of the model cost.
@@ -123,8 +125,9 @@ def check_config(
             f"config.optimizer.warmup_epochs is {config.optimizer.warmup_epochs:g}; it must be "
             f"below config.train.num_epochs, which is {config.train.num_epochs}."
         )
-    check_teacher(config, workdir)
-    check_source(config, workdir)
+    if workdir is None or not holds_result_of(workdir, config):  # else neither is needed any more
+        check_teacher(config, workdir)
+        check_source(config, workdir)
     try:
         return layer_costs(make_model(config.model), config.model.image_shape)
     except ValueError as error:

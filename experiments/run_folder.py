@@ -81,22 +81,38 @@ class RunFolder:
     def _refuse_another_config(self) -> None:
         path = self.path / "config.json"
         try:
-            before = flatten(json.loads(path.read_text()))
+            differences = _differences(path, self._config)
         except ValueError as error:
             raise ValueError(
                 f"{path} cannot be read ({error}); take another --workdir, or delete this one."
             ) from error
-        now = flatten(json.loads(json.dumps(self._config)))
-        differences = [
-            f"config.{name} was {before.get(name)!r} and is now {now.get(name)!r}"
-            for name in sorted(before.keys() | now.keys())
-            if before.get(name) != now.get(name) and name not in _NEUTRAL_FIELDS
-        ]
         if differences:
             raise ValueError(
                 f"{self.path} holds a run with another config: {'; '.join(differences)}. Take "
                 "another --workdir, or the same config to go on with this run."
             )
+
+
+def holds_result_of(path: str | os.PathLike[str], config: ConfigDict) -> bool:
+    """Says whether the folder holds the result of a run with this config; reads only."""
+    path = Path(path).expanduser()
+    if not (path / "result.json").exists():
+        return False
+    try:
+        return not _differences(path / "config.json", config.to_dict())
+    except (OSError, ValueError):
+        return False
+
+
+def _differences(path: Path, config: dict[str, Any]) -> list[str]:
+    """Returns how a config differs from the written one, in the fields that change the numbers."""
+    before = flatten(json.loads(path.read_text()))
+    now = flatten(json.loads(json.dumps(config)))
+    return [
+        f"config.{name} was {before.get(name)!r} and is now {now.get(name)!r}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name) and name not in _NEUTRAL_FIELDS
+    ]
 
 
 def _lines(path: Path) -> list[str]:

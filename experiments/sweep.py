@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
         plan = load_plan(_CONFIG.value)
         trials = select(plan.trials, _FILTER.value)
         if _DRY_RUN.value:
-            trial_configs(plan, trials)
+            trial_configs(plan, trials, workdir)
             _show(plan, trials, workdir)
             return
         try:

@@ -63,12 +63,16 @@ def load_plan(config: str) -> Plan:
     return Plan(config, bases[variant], name_trials(overrides))
 
 
-def trial_configs(plan: Plan, trials: Sequence[Trial] | None = None) -> dict[str, ConfigDict]:
+def trial_configs(
+    plan: Plan, trials: Sequence[Trial] | None = None, workdir: Path | None = None
+) -> dict[str, ConfigDict]:
     """Returns every trial's whole config, by the trial's name, checked as training will.
 
     Args:
       plan: the sweep's.
       trials: those of the plan that count; None: all.
+      workdir: the sweep's folder, where known: teachers and sources of trials that are finished
+        there may be gone.
 
     Raises:
       ValueError: naming the first trial that could not run, and why.
@@ -80,7 +84,7 @@ def trial_configs(plan: Plan, trials: Sequence[Trial] | None = None) -> dict[str
         config = module.get_config(argument) if argument else module.get_config()
         try:
             _apply(config, trial.overrides)
-            check_config(config)
+            check_config(config, workdir and workdir / trial.name)
         except ValueError as error:
             raise ValueError(f"{plan.config}, trial {trial.name}: {error}") from error
         configs[trial.name] = config

@@ -84,7 +84,7 @@ def run_sweep(
     workdir.mkdir(parents=True, exist_ok=True)
     lock = lock_sweep(workdir)
     try:
-        configs = trial_configs(plan, trials)
+        configs = trial_configs(plan, trials, workdir)
         for trial in trials:
             if (workdir / trial.name / "config.json").exists():
                 RunFolder(workdir / trial.name, configs[trial.name])  # refuses another config

@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 
 import jax
@@ -211,6 +212,20 @@ def test_a_folder_without_a_finished_run_is_refused(teacher, tmp_path):
     (folder / "result.json").write_text((teacher / "result.json").read_text())
     with pytest.raises(ValueError, match=r"distillation\.teacher is .*holds no checkpoint"):
         training.prepare(student(folder), tmp_path / "run")
+
+
+def test_a_finished_run_no_longer_needs_its_teacher(teacher, tmp_path):
+    own = tmp_path / "teacher"
+    shutil.copytree(teacher, own)
+    done = training.train_and_evaluate(student(own), tmp_path / "run")
+    shutil.rmtree(own)
+    again = training.train_and_evaluate(student(own), tmp_path / "run")
+    assert again == done
+    with pytest.raises(ValueError, match="no folder"):  # another run, and an unfinished one
+        training.prepare(student(own, seed=5), tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    with pytest.raises(ValueError, match="no folder"):
+        training.prepare(student(own), tmp_path / "run")
 
 
 @pytest.mark.parametrize("inside", ["", "below"])
