@@ -30,10 +30,11 @@ The networks:
     characters   the small network on hwdb195, a prepared subset of CASIA-HWDB, 4 epochs and 2
 """
 
+import itertools
 from collections.abc import Iterator
 
 from configs.sweeps.networks import LAYER, NETWORKS
-from experiments.sweeping import Overrides, dense, product, trial_folder, values
+from experiments.sweeping import Overrides, dense, trial_folder, values
 
 _WAYS = {
     kind: [
@@ -75,11 +76,14 @@ def sweep(variant: str) -> Iterator[Overrides]:
     if part in ("tune", "tune_taught"):
         start = start_from(name, for_tuning(name)) | {"train.test_at_end": False}
         gains = values("optimizer.factor_gain", start.pop("optimizer.factor_gain"))
+        settings = network.fine_tuning
         if part == "tune_taught":
             start["distillation.teacher"] = start["compression.source"]
             gains = values("optimizer.factor_gain", 0.25, 1.0)
+            settings = network.taught or settings
         rates = values("optimizer.learning_rate", *network.rates)
-        yield from product([start], gains, rates, network.tuned)
+        for gain, rate, layer in itertools.product(gains, rates, network.tuned):
+            yield start | layer | settings[_kind(layer)] | gain | rate
         return
     for seed in range(3):
         if part == "scratch":

@@ -51,10 +51,9 @@ def sweep(variant: str) -> Iterator[Overrides]:
     """Yields the trials, one setting after the other."""
     decays = [{"optimizer.weight_decay": decay} for decay in _DECAYS[variant]]
     if variant == "taught":
-        for decay in decays:
-            for trial in comparison.sweep("regularised_tune_taught"):
-                if trial["optimizer.factor_gain"] == 0.25:
-                    yield trial | decay
+        tuning = list(comparison.sweep("regularised_tune_taught"))
+        at = {"optimizer.learning_rate": 8e-3, "optimizer.factor_gain": 0.25}
+        yield from (t | decay for decay in decays for t in tuning if t.items() >= at.items())
         return
     dropouts = [{"model.dropout": dropout} for dropout in _DROPOUTS.get(variant, ())]
     dense = comparison.for_tuning(variant)
