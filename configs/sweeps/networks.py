@@ -142,7 +142,7 @@ NETWORKS = {
         num_validation=4_000,
         layers=[*_kfc("16x16*64x32", 8, 2, 4, 1, 16), *_low_rank(12, 3, 6, 24)],
         tuned=[*_kfc("16x16*64x32", 8, 2), *_low_rank(12)],
-        rates=(2e-3, 4e-3, 8e-3),
+        rates=(2e-3, 4e-3, 8e-3, 1.6e-2),
         fine_tuning=_rates(8e-3, 8e-3),
         taught=_rates(8e-3, 8e-3, weight_decay=0.3),
         from_scratch=[*_kfc("16x16*64x32", 8, 2, 1, 4, 16), *_low_rank(12, 3, 6, 24)],
