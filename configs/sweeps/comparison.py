@@ -44,6 +44,7 @@ _WAYS = {
     for kind, ways in {
         "kfc": ((False, False), (True, False), (True, True)),
         "low_rank": ((False, False), (True, False)),  # to which the order makes no difference
+        "dense": ((True, False),),  # nothing to decompose: fine-tuned likewise
     }.items()
 }
 
@@ -148,4 +149,4 @@ def start_from(name: str, source: Overrides) -> Overrides:
 
 
 def _kind(layers: Overrides) -> str:
-    return "kfc" if "kfc" in layers.values() else "low_rank"
+    return next(kind for kind in ("kfc", "low_rank", "dense") if kind in layers.values())
