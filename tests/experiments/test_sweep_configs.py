@@ -181,6 +181,19 @@ def test_weight_decay_with_a_teacher_is_searched_from_the_regularised_model(requ
     assert not any(fields["train.test_at_end"] for fields in trials)
 
 
+@pytest.mark.parametrize("network", ["regularised", "characters-regularised"])
+def test_fine_tuning_is_tuned_at_the_decay_that_it_will_have(network, request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    decays = [
+        {
+            trial.overrides["optimizer.weight_decay"]
+            for trial in load_plan(f"configs/sweeps/comparison.py:{network}_{part}").trials
+        }
+        for part in ("tune_taught", "distilled")
+    ]
+    assert decays[0] == decays[1] == {0.3}
+
+
 @pytest.mark.parametrize("network", _FROM_SCRATCH)
 def test_trials_from_scratch_are_as_long_as_the_dense_ones(network, request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
