@@ -28,6 +28,10 @@ The networks:
     regularised, wide-regularised
                  the small and the wide one, every layer with the weight decay that is best for it
     characters   the small network on hwdb195, a prepared subset of CASIA-HWDB, 4 epochs and 2
+    characters-regularised
+                 the same with the weight decay that is best for the dense one
+    characters-drawn
+                 the same on kanji_strokes/48-200, drawn on first use, 8 epochs
 """
 
 import itertools
