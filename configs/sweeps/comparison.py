@@ -27,6 +27,7 @@ The networks:
     wide         the same with convolutions of 24, 48 and 96 channels
     regularised, wide-regularised
                  the small and the wide one, every layer with the weight decay that is best for it
+    large        the large network on svhn_grey, likewise
     characters   the small network on hwdb195, a prepared subset of CASIA-HWDB, 4 epochs and 2
     characters-regularised
                  the same with the weight decay that is best for the dense one

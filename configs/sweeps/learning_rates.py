@@ -10,6 +10,8 @@ gains. One seed; errors are of validation images, the test split is not looked a
     ...learning_rates.py:svhn        the small network, 15,725 house numbers, 6 epochs: svhn_grey, a
                                      prepared subset of the real set, is looked for in TFDS_DATA_DIR
     ...learning_rates.py:svhn_drawn  the same on drawn house numbers
+    ...learning_rates.py:large       the large network, dense, 12 epochs, with the weight decay that
+                                     is best for the small one
     ...learning_rates.py:characters  the small network, 59,323 handwritten characters, 2 epochs:
                                      hwdb195, a prepared subset of CASIA-HWDB, likewise
     ...learning_rates.py:mnist_best, :svhn_best, :svhn_drawn_best
@@ -28,6 +30,7 @@ BASE = {
     "svhn_best": "configs/svhn.py:small",
     "svhn_drawn": "configs/svhn.py:small",
     "svhn_drawn_best": "configs/svhn.py:small",
+    "large": "configs/svhn.py:large",
     "characters": "configs/characters.py:small",
 }
 
@@ -47,14 +50,16 @@ _LAYERS = {
         low_rank(_LAYER, 3),
         low_rank(_LAYER, 12),
     ],
+    "large": [],
     "characters": [kfc(_LAYER, "8:36x32*64x32"), low_rank(_LAYER, 8)],
 }
 _RATES = {
     "mnist": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2),
     "svhn": (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2),
+    "large": (8e-3, 1.6e-2, 3.2e-2),
     "characters": (2e-3, 4e-3, 8e-3, 1.6e-2),
 }
-_GAINS = {"mnist": (0.25, 1.0), "svhn": (0.125, 0.25, 0.5, 1.0), "characters": (0.25,)}
+_GAINS = {"mnist": (0.25, 1.0), "svhn": (0.125, 0.25, 0.5, 1.0), "large": (), "characters": (0.25,)}
 # Of the search: for every gain (None: no multipliers) the best rate of every layer, in their order.
 _BEST = {
     "mnist": {
@@ -75,6 +80,12 @@ _TRAINING = {
         "data.name": "svhn_synthetic",
         "data.num_validation": 4_000,
         "train.num_epochs": 6,
+    },
+    "large": {
+        "data.name": "svhn_grey",
+        "data.num_validation": 4_000,
+        "optimizer.weight_decay": 0.1,
+        "train.num_epochs": 12,
     },
     "characters": {
         "data.name": "hwdb195",

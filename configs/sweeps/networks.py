@@ -133,6 +133,18 @@ NETWORKS = {
         from_scratch=[*_kfc("16x16*96x32", 2, 8), *_low_rank(12)],
         scratch=_svhn_scratch(weight_decay=0.3),
     ),
+    "large": Network(
+        base="configs/svhn.py:large",
+        fields={"data.name": "svhn_grey", "optimizer.weight_decay": 0.1},
+        dense_rate=1.6e-2,
+        epochs=12,
+        fine_tuning_epochs=4,
+        num_validation=4_000,
+        layers=[*_kfc("16x16*96x32", 2, 8, 4, 1), *_low_rank(3, 13, 6)],
+        fine_tuning=_rates(8e-3, 8e-3, weight_decay=0.3),
+        from_scratch=[*_kfc("16x16*96x32", 2, 8), *_low_rank(13)],
+        scratch=_svhn_scratch(weight_decay=0.3),
+    ),
     "regularised": Network(
         base="configs/svhn.py:small",
         fields={"data.name": "svhn_grey", "optimizer.weight_decay": 0.1},  # regularisation.py
