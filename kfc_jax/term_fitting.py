@@ -180,7 +180,9 @@ def _weighted_curvature(
     """Returns the matrix ``(rank*n_k, rank*n_k)`` of the weighted least squares for factor k.
 
     It is the same for every column of the factor: the moment, contracted over all other factors'
-    rows with the other factors' inner products.
+    rows with the other factors' inner products. Of the two orders of this contraction the one with
+    less arithmetic is taken; inner products of all pairs of rows, the better one for factors of
+    many rows, would fill the memory where it is the others that have many.
     """
     rank, n = len(vectors[k]), shapes[k][0]
     others = [i for i in range(len(shapes)) if i != k]
@@ -188,15 +190,21 @@ def _weighted_curvature(
     columns = math.prod(shapes[i][1] for i in others)
     other_shapes = tuple(shapes[i] for i in others)
     product = khatri_rao([vectors[i] for i in others])
-    product = np.stack([restore(p, other_shapes) for p in product]).reshape(rank * rows, columns)
-    inner = (product @ product.T).reshape(rank, rows, rank, rows)
-    inner = inner.transpose(0, 2, 1, 3).reshape(rank * rank, rows * rows)
+    product = np.stack([restore(p, other_shapes) for p in product])  # (rank, rows, columns)
 
     sides = [s for s, _ in shapes]
     count = len(sides)
     axes = [k, count + k, *others, *(count + i for i in others)]
-    weights = moment.reshape(*sides, *sides).transpose(axes).reshape(n * n, rows * rows)
-    curvature = (inner @ weights.T).reshape(rank, rank, n, n)
+    weights = moment.reshape(*sides, *sides).transpose(axes)
+    if n * n * columns * (rows + rank) < rank * rows * (columns + n * n):
+        weights = weights.reshape(n, n, rows, rows)
+        seen = np.tensordot(weights, product, (3, 1))  # (n, n, rows, rank, columns)
+        curvature = np.tensordot(product, seen, ((1, 2), (2, 4)))  # (rank, n, n, rank)
+        return curvature.transpose(0, 1, 3, 2).reshape(rank * n, rank * n)
+    product = product.reshape(rank * rows, columns)
+    inner = (product @ product.T).reshape(rank, rows, rank, rows)
+    inner = inner.transpose(0, 2, 1, 3).reshape(rank * rank, rows * rows)
+    curvature = (inner @ weights.reshape(n * n, rows * rows).T).reshape(rank, rank, n, n)
     return curvature.transpose(0, 2, 1, 3).reshape(rank * n, rank * n)
 
 

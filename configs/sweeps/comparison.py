@@ -22,6 +22,8 @@ images, the test split read before and after the training.
 The networks:
 
     mnist        LeNet-5, 6 epochs and 2
+    mnist-regularised
+                 the same with the learning rate and weight decay that are best for each, 6 and 6
     svhn         the small network on svhn_grey, a prepared subset of the real house numbers that is
                  looked for in TFDS_DATA_DIR, 12 epochs and 4
     wide         the same with convolutions of 24, 48 and 96 channels

@@ -76,6 +76,19 @@ NETWORKS = {
         fine_tuning=_rates(4e-3, 8e-3),
         scratch=_rates(4e-3, 4e-3, factor_gain=0.25),
     ),
+    "mnist-regularised": Network(
+        base="configs/mnist.py",
+        fields={"data.name": "mnist", "optimizer.weight_decay": 0.1},
+        dense_rate=4e-3,
+        epochs=6,
+        fine_tuning_epochs=6,
+        num_validation=10_000,
+        layers=[*_kfc("16x20*50x25", 7, 48), dense(LAYER)],
+        fine_tuning=_rates(4e-3, 4e-3, weight_decay=0.3)
+        | {"dense": {"optimizer.learning_rate": 4e-3}},
+        from_scratch=[*_kfc("16x20*50x25", 2, 12), *_low_rank(15)],
+        scratch=_rates(4e-3, 4e-3, factor_gain=0.25, weight_decay=0.3),
+    ),
     "svhn": Network(
         base="configs/svhn.py:small",
         fields={"data.name": "svhn_grey"},

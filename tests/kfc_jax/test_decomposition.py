@@ -1,6 +1,7 @@
 """Optimality, recovery and guarantees of the decompositions, against NumPy and SciPy."""
 
 import itertools
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -354,6 +355,15 @@ def test_columns_times_rows_reach_the_optimum_of_low_rank():
     expected = np.sqrt((values[5:] ** 2).sum() / (values**2).sum())
     factors, _ = nearest_kronecker_sum(kernel, "5:48x1*1x60", inputs=x, shrinkage=0)
     assert error_of(kernel, factors, "5:48x1*1x60", x) == pytest.approx(expected, rel=1e-4)
+
+
+def test_many_rows_beside_one_fit_into_memory():
+    kernel, x = gaussian(600, 40), correlated(1000, 600)
+    tracemalloc.start()
+    nearest_kronecker_sum(kernel, "24:600x1*1x40", inputs=x, max_sweeps=1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * x.nbytes  # inner products of all pairs of rows would take 345 times x
 
 
 def test_low_rank_of_a_kernel_of_zeros():
