@@ -227,6 +227,7 @@ NETWORKS = {
         scratch=_rates(8e-3, 8e-3, factor_gain=0.25),
         both_layers=[
             kfc(LAYER, "8:36x32*64x32") | kfc(CLASSIFIER, "64:32x13*32x15"),
+            kfc(LAYER, "8:36x32*64x32") | kfc(CLASSIFIER, "18:64x1*16x195"),
             low_rank(LAYER, 32) | low_rank(CLASSIFIER, 48),
             kfc(LAYER, "8:36x32*64x32") | low_rank(CLASSIFIER, 48),
             dense(LAYER) | kfc(CLASSIFIER, "64:32x13*32x15"),
