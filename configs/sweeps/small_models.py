@@ -15,24 +15,29 @@ after `python -m experiments.sweep`; the dense models (3 seeds) are the teachers
                  of low rank, with a teacher only.
     characters-regularised
                  The first of these with the weight decay that is best for the dense one.
-    mnist        LeNet-5 has one size; decomposed from the dense one (431,080 parameters) and
-                 fine-tuned for as long as that was trained, with a teacher.
+    mnist-regularised
+                 The convolutional network with batch norm instead of LeNet-5 (dense: 431,080
+                 parameters), in two sizes, with that as a teacher; and its `fc1` dense, to see what
+                 is due to the network.
+    mnist-regularised_rates
+                 The smallest of these at three learning rates, without a teacher, one seed; errors
+                 are of 10,000 validation images, the test split is not looked at.
 
-All training images, the test split read once at the end (of decomposed models before the training,
-too).
+All others have all training images, and the test split is read once at the end.
 """
 
 from collections.abc import Iterator
 
-from configs.sweeps.comparison import dense_trial, start_from
-from experiments.sweeping import Overrides, kfc, low_rank, trial_folder
+from configs.sweeps.comparison import dense_trial
+from experiments.sweeping import Overrides, dense, kfc, low_rank, trial_folder, values
 
 BASE = {
     "svhn": "configs/svhn.py:small",
     "regularised": "configs/svhn.py:small",
     "characters": "configs/characters.py:small",
     "characters-regularised": "configs/characters.py:small",
-    "mnist": "configs/mnist.py",
+    "mnist-regularised": "configs/svhn.py:small",
+    "mnist-regularised_rates": "configs/svhn.py:small",
 }
 
 _LAYER = "model.fc1"
@@ -53,9 +58,10 @@ _MODELS: dict[str, list[Overrides]] = {
     ],
     "characters": _CHARACTERS,
     "characters-regularised": _CHARACTERS[:1],
-    "mnist": [
-        kfc(_LAYER, "7:16x20*50x25"),  # 42,070
-        kfc(_LAYER, "48:16x20*50x25"),  # 106,440
+    "mnist-regularised": [
+        kfc(_LAYER, "4:49x16*48x32") | {"model.channels": ((24,), (48,))},
+        kfc(_LAYER, "4:49x16*48x32") | {"model.channels": ((24, 24), (48, 48))},
+        dense(_LAYER) | {"model.channels": ((24,), (48,))},
     ],
 }
 _FACTOR_GAIN = {
@@ -63,23 +69,31 @@ _FACTOR_GAIN = {
     "regularised": 0.125,
     "characters": 0.25,
     "characters-regularised": 0.25,
+    "mnist-regularised": 0.25,
 }
 
 
-def sweep(network: str) -> Iterator[Overrides]:
+def sweep(variant: str) -> Iterator[Overrides]:
     """Yields the trials, first those with a teacher."""
+    network = variant.removesuffix("_rates")
+    if variant != network:
+        for rate in values("optimizer.learning_rate", 4e-3, 8e-3, 1.6e-2):
+            trial = _trial(network, dense_trial(network, 0)) | _MODELS[network][0] | rate
+            yield trial | {"data.num_validation": 10_000, "train.test_at_end": False}
+        return
     for is_taught in (True, False) if network == "svhn" else (True,):
         for seed in range(3):
-            dense = dense_trial(network, seed)
-            teacher = {"distillation.teacher": trial_folder(f"runs/{network}-dense", dense)}
-            if network == "mnist":
-                trial = start_from(network, dense) | {
-                    "optimizer.learning_rate": 4e-3,
-                    "train.num_epochs": dense["train.num_epochs"],
-                }
-            else:
-                trial = dense | {"optimizer.factor_gain": _FACTOR_GAIN[network]}
+            big = dense_trial(network, seed)
+            teacher = {"distillation.teacher": trial_folder(f"runs/{network}-dense", big)}
             for model in _MODELS[network]:
-                yield trial | model | (teacher if is_taught else {})
+                yield _trial(network, big) | model | (teacher if is_taught else {})
             if is_taught and network in ("svhn", "regularised"):
-                yield dense | teacher
+                yield big | teacher
+
+
+def _trial(network: str, big: Overrides) -> Overrides:
+    """Returns the trial of a dense model with the settings of the small models."""
+    trial = big | {"optimizer.factor_gain": _FACTOR_GAIN[network]}
+    if network == "mnist-regularised":
+        return trial | {"model.image_shape": (28, 28, 1)}
+    return trial
