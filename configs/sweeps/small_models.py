@@ -95,5 +95,5 @@ def _trial(network: str, big: Overrides) -> Overrides:
     """Returns the trial of a dense model with the settings of the small models."""
     trial = big | {"optimizer.factor_gain": _FACTOR_GAIN[network]}
     if network == "mnist-regularised":
-        return trial | {"model.image_shape": (28, 28, 1)}
+        return trial | {"model.image_shape": (28, 28, 1), "optimizer.learning_rate": 8e-3}
     return trial
