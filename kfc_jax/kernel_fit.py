@@ -17,23 +17,39 @@ from jaxtyping import Float
 
 from kfc_jax.rearrangement import Vectors, add_product, rearrange, restore
 from kfc_jax.structure import KroneckerSum, KroneckerTerm
-from kfc_jax.term_fitting import alternate, fit_term, fit_term_weighted
+from kfc_jax.term_fitting import (
+    alternate,
+    alternate_on_gradient,
+    fit_term,
+    fit_term_weighted,
+    gain,
+)
 
 Terms = list[Vectors]  # the vectors of every term
 Kernel = Float[np.ndarray, "inputs features"]
 Moment = Float[np.ndarray, "inputs inputs"]
 
 NOTHING_LEFT = 1e-14  # a relative error of rounding alone
+_LITTLE_LEFT = 1e-2  # below it, squared errors that are differences are not exact enough
 
 
 class KernelFit:
-    """The starts of, and the sweeps over, the terms of one kernel."""
+    """The starts of, and the sweeps over, the terms of one kernel.
+
+    ``weighted_kernel`` is the weights' product with the kernel, if it is known already.
+    """
 
     def __init__(
-        self, kernel: Any, structure: KroneckerSum, max_sweeps: int, tolerance: float
+        self,
+        kernel: Any,
+        structure: KroneckerSum,
+        max_sweeps: int,
+        tolerance: float,
+        weighted_kernel: Kernel | None = None,
     ) -> None:
         self.kernel, self.structure = kernel, structure
         self.max_sweeps, self.tolerance = max_sweeps, tolerance
+        self.weighted_kernel = weighted_kernel
 
     def plain(self) -> tuple[Terms, list[float], bool]:
         """Returns the terms, the error at the start and after each sweep, and if it converged."""
@@ -69,7 +85,7 @@ class KernelFit:
         self, terms: Terms, weights: Moment | None = None
     ) -> tuple[Terms, list[float], bool]:
         """The same by sweeps from ``terms``, for the kernel's error or that by ``weights``."""
-        return self._sweep(terms, residual_of(self.kernel, self.structure, terms), weights)
+        return self._sweep(terms, None, weights)
 
     def _start(
         self, fit: Callable[[Any, KroneckerTerm], Vectors], error: Callable[[Kernel], float]
@@ -91,16 +107,29 @@ class KernelFit:
         return best
 
     def _sweep(
-        self, terms: Terms, residual: Kernel, weights: Moment | None
+        self, terms: Terms, residual: Kernel | None, weights: Moment | None
     ) -> tuple[Terms, list[float], bool]:
         """Re-solves the terms in turn, given the others, until the error stops falling.
 
-        ``residual`` is always the kernel minus all terms, updated in place.
+        ``residual`` is always the kernel minus all terms (None: not computed yet), updated in place.
         """
-        error = np.linalg.norm if weights is None else functools.partial(output_norm, weights)
-        norm = error(to_float64(self.kernel))
-        errors = [ratio(error(residual), norm)]
-        for _ in range(self.max_sweeps):
+        earlier: list[float] = []
+        if weights is None:
+            error, norm = np.linalg.norm, np.linalg.norm(to_float64(self.kernel))
+        else:
+            error, kernel = functools.partial(output_norm, weights), to_float64(self.kernel)
+            if self.weighted_kernel is None:
+                self.weighted_kernel = weights @ kernel
+            norm = math.sqrt(max(0.0, np.vdot(kernel, self.weighted_kernel)))
+            if len(terms) == 1 and not self.structure.is_padded and norm > 0:
+                terms, errors, converged = self._sweep_one(terms[0], weights, norm)
+                if errors[-1] > _LITTLE_LEFT:
+                    return terms, errors, converged
+                earlier, residual = errors[:-1], None
+        if residual is None:
+            residual = residual_of(self.kernel, self.structure, terms)
+        errors = [*earlier, ratio(error(residual), norm)]
+        for _ in range(self.max_sweeps - len(earlier)):
             if errors[-1] <= NOTHING_LEFT:
                 return terms, errors, True
             before, terms = terms, list(terms)
@@ -115,6 +144,31 @@ class KernelFit:
             if errors[-2] - now <= self.tolerance * errors[-2]:
                 return terms, errors, True
         return terms, errors, False
+
+    def _sweep_one(
+        self, vectors: Vectors, weights: Moment, norm: float
+    ) -> tuple[Terms, list[float], bool]:
+        """The same for one term under weights, much faster, while more than little is left."""
+        (term,) = self.structure.terms
+        gradient = to_tensor(self.weighted_kernel, term)
+
+        def error(vectors: Vectors) -> float:
+            rest = norm**2 - gain(gradient, vectors, term.shapes, weights)
+            return ratio(math.sqrt(max(0.0, rest)), norm)
+
+        errors = [error(vectors)]
+        for _ in range(self.max_sweeps):
+            if errors[-1] <= _LITTLE_LEFT:
+                break
+            new = alternate_on_gradient(gradient, vectors, term.shapes, weights)
+            now = error(new)
+            if now > errors[-1]:  # rounding, at the optimum
+                return [vectors], errors, True
+            vectors = new
+            errors.append(now)
+            if errors[-2] - now <= self.tolerance * errors[-2]:
+                return [vectors], errors, True
+        return [vectors], errors, False
 
 
 def _resolve(term: KroneckerTerm, tensor: Any, vectors: Vectors, weights: Moment | None) -> Vectors:

@@ -110,7 +110,7 @@ class _Search:
         terms, error = self._fit(order, max_sweeps=1)
         for _ in range(max_rounds):
             candidate = self._assign(order, terms)
-            fit = KernelFit(self.kernel[:, candidate], self.structure, 1, 0.0)
+            fit = self._kernel_fit(candidate, 1, 0.0)
             terms, errors, _ = fit.improved(terms, self.weights)
             before, error, order = error, errors[-1], candidate
             if before - error <= tolerance * before:
@@ -122,11 +122,20 @@ class _Search:
         return self._fit(order, max_sweeps=100)[1]
 
     def _fit(self, order: _Order, max_sweeps: int) -> tuple[Terms, float]:
-        fit = KernelFit(self.kernel[:, order], self.structure, max_sweeps, 1e-4)
+        fit = self._kernel_fit(order, max_sweeps, 1e-4)
         terms, errors, _ = fit.plain()
         if self.moment is not None:
             terms, errors, _ = fit.weighted(self.moment, self.shrinkage, terms)
         return terms, errors[-1]
+
+    def _kernel_fit(self, order: _Order, max_sweeps: int, tolerance: float) -> KernelFit:
+        return KernelFit(
+            self.kernel[:, order],
+            self.structure,
+            max_sweeps,
+            tolerance,
+            self.weighted_kernel[:, order],
+        )
 
     def _assign(self, order: _Order, terms: Terms) -> _Order:
         """Returns the best order for these terms, which were fitted to another one."""

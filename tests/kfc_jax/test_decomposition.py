@@ -143,6 +143,24 @@ def test_sweeps_find_each_terms_optimum_given_the_others():
         assert report.relative_error == pytest.approx(least, rel=1e-5)
 
 
+@pytest.mark.parametrize("text", ["2:3x4*4x5", "3:2x2*3x5*2x2"])
+def test_weighted_factors_are_each_optimal_given_the_others(text):
+    kernel, x = gaussian(12, 20), correlated(50, 12)
+    options = {"inputs": x, "shrinkage": 0, "max_sweeps": 3000, "tolerance": 1e-12}
+    ((*factors,),), _ = nearest_kronecker_sum(kernel, text, **options)
+    factors = [np.asarray(f, np.float64) for f in factors]
+    found = np.linalg.norm(x @ (kernel - approximation([factors], text)))
+    for k, factor in enumerate(factors):
+        columns = []  # of the least squares problem in this factor's entries
+        for entry in np.ndindex(factor.shape):
+            unit = np.zeros_like(factor)
+            unit[entry] = 1
+            varied = [*factors[:k], unit, *factors[k + 1 :]]
+            columns.append((x @ approximation([varied], text)).ravel())
+        _, (least,), *_ = np.linalg.lstsq(np.stack(columns, 1), (x @ kernel).ravel())
+        assert found == pytest.approx(np.sqrt(least), rel=1e-5)
+
+
 def test_padding_is_free():
     # A kernel cut out of a larger product: zeros around it would hide the product.
     text = "1:7x8*7x8@47x61"
