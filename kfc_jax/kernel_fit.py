@@ -111,7 +111,7 @@ class KernelFit:
     ) -> tuple[Terms, list[float], bool]:
         """Re-solves the terms in turn, given the others, until the error stops falling.
 
-        ``residual`` is always the kernel minus all terms (None: not computed yet), updated in place.
+        ``residual`` is always the kernel minus all terms, updated in place (None: not yet known).
         """
         earlier: list[float] = []
         if weights is None:
