@@ -59,8 +59,8 @@ _MODELS: dict[str, list[Overrides]] = {
     "characters": _CHARACTERS,
     "characters-regularised": _CHARACTERS[:1],
     "mnist-regularised": [
-        kfc(_LAYER, "4:49x16*48x32") | {"model.channels": ((24,), (48,))},
-        kfc(_LAYER, "4:49x16*48x32") | {"model.channels": ((24, 24), (48, 48))},
+        kfc(_LAYER, "4:49x16*48x32") | {"model.channels": ((24,), (48,))},  # 26,034
+        kfc(_LAYER, "4:49x16*48x32") | {"model.channels": ((24, 24), (48, 48))},  # 51,954
         dense(_LAYER) | {"model.channels": ((24,), (48,))},
     ],
 }
