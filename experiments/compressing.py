@@ -68,7 +68,7 @@ def make_plan(
     config: ConfigDict | None = None,
     workdir: str | os.PathLike[str] | None = None,
 ) -> Planned:
-    """Plans a compression, or reads the plan that the same request made in `workdir` before.
+    """Plans a compression, or reads the plan of the run that the same request began in `workdir`.
 
     Args:
       request: what is wanted.
@@ -145,14 +145,18 @@ def _make_config(request: Request, config: ConfigDict | None) -> ConfigDict:
 def _earlier_plan(
     request: Request, budget: Budget, workdir: str | os.PathLike[str] | None
 ) -> CompressionPlan | None:
-    """Returns the plan of a run that the same request started before, if there is one."""
-    path = Path(workdir).expanduser() / _PLAN_FILE if workdir else None
-    if path is None or not path.exists():
+    """Returns the plan of a run that began with this budget and method, if there is one.
+
+    What else it depends on is in the run's config, which the run's folder compares. A plan without
+    a config is of a run that was stopped before it began, by whatever request: it is made again.
+    """
+    folder = Path(workdir).expanduser() if workdir else None
+    if not folder or not all((folder / name).exists() for name in (_PLAN_FILE, "config.json")):
         return None
-    plan = CompressionPlan.from_json(path.read_text())
+    plan = CompressionPlan.from_json((folder / _PLAN_FILE).read_text())
     if (plan.budget, plan.method) != (str(budget), request.method):
         raise ValueError(
-            f"{path} is a plan for budget {plan.budget} and method {plan.method}; for another one "
-            "take another --workdir."
+            f"{folder / _PLAN_FILE} is a plan for budget {plan.budget} and method {plan.method}; "
+            "for another one take another --workdir."
         )
     return plan

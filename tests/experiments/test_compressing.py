@@ -56,6 +56,15 @@ def test_other_wishes_for_the_same_folder_are_refused(source, tmp_path):
         compress(Request(source, "0.5", weighted=False, finetune_epochs=0), tmp_path)
 
 
+def test_a_plan_whose_run_never_began_is_made_again(source, tmp_path):
+    first = compressing.make_plan(Request(source, "0.5"), None, tmp_path)
+    (tmp_path / "plan.json").write_text(first.plan.to_json())  # and no config: stopped in between
+    other = Request(source, "0.5", weighted=False, finetune_epochs=0)
+    planned, _ = compress(other, tmp_path)
+    assert planned.plan == compressing.make_plan(other).plan != first.plan
+    assert CompressionPlan.from_json((tmp_path / "plan.json").read_text()) == planned.plan
+
+
 def test_without_fine_tuning_the_plan_may_have_bottlenecks(source):
     best, trainable = (
         compressing.make_plan(Request(source, "0.5", weighted=False, finetune_epochs=epochs)).plan
