@@ -42,8 +42,9 @@ def load(data_dir: str | None = None, variant: str = "") -> DataSet:
       ValueError: the variant is wrong, or the prepared files cannot be read.
     """
     config = character_sets.parse_variant("casia_hwdb", variant, character_sets.gb2312_level_1())
-    builder = tfds_source.make_builder(CasiaHwdb, config, data_dir)
-    tfds_source.prepare_once(builder, _WITHOUT_FILES)
+    builder = tfds_source.prepared(
+        lambda: tfds_source.make_builder(CasiaHwdb, config, data_dir), data_dir, _WITHOUT_FILES
+    )
     return tfds_source.read(builder)
 
 

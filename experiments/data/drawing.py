@@ -4,12 +4,10 @@ Every example depends on its split and its number alone, so it does not matter h
 draw, nor how many examples there are.
 """
 
-import fcntl
 import functools
 import io
 import multiprocessing
 import os
-import pathlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -44,15 +42,9 @@ def load(
       OSError: it cannot be written.
       ValueError: what is in the folder cannot be read.
     """
-    builder = tfds_source.make_builder(builder_class, config, data_dir)
-    if not builder.is_prepared():
-        folder = pathlib.Path(tfds_source.folder(data_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        # Runs of a sweep start together: one draws, the others wait for it.
-        with (folder / f".{builder.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            builder = tfds_source.make_builder(builder_class, config, data_dir)
-            tfds_source.prepare_once(builder)
+    builder = tfds_source.prepared(
+        lambda: tfds_source.make_builder(builder_class, config, data_dir), data_dir
+    )
     return tfds_source.read(builder)
 
 

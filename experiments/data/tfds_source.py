@@ -1,7 +1,10 @@
 """Reads an image classification set of TensorFlow Datasets (TFDS) into memory, no TensorFlow."""
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,8 +38,7 @@ def load(
       FileNotFoundError: it is not prepared in that folder and cannot be downloaded.
       ValueError: what is in that folder cannot be read.
     """
-    builder = tfds.builder(name, data_dir=folder(data_dir))
-    prepare_once(builder, alternative)
+    builder = prepared(lambda: tfds.builder(name, data_dir=folder(data_dir)), data_dir, alternative)
     return read(builder, train)
 
 
@@ -61,10 +63,41 @@ def make_builder(
         logging.set_verbosity(verbosity)
 
 
-def prepare_once(builder: tfds.core.DatasetBuilder, alternative: str | None = None) -> None:
-    """Prepares a set unless its folder has it; see `tfds_prepare.prepare`."""
-    if not builder.is_prepared():
-        tfds_prepare.prepare(builder, alternative)
+def prepared(
+    make: Callable[[], tfds.core.DatasetBuilder],
+    data_dir: str | None = None,
+    alternative: str | None = None,
+) -> tfds.core.DatasetBuilder:
+    """Returns a builder whose set is prepared, by this process or while it waited by another.
+
+    Args:
+      make: returns the builder, for the folder that `load` would take.
+      data_dir: see `load`.
+      alternative: see `load`.
+
+    Raises:
+      FileNotFoundError, ValueError: as `tfds_prepare.prepare`.
+    """
+    builder = make()
+    if builder.is_prepared():
+        return builder
+    with _locked(pathlib.Path(folder(data_dir)), builder.name):
+        builder = make()  # it knows of a set that was prepared since only if it is made anew
+        if not builder.is_prepared():
+            tfds_prepare.prepare(builder, alternative)
+    return builder
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path, name: str) -> Iterator[None]:
+    """Lets one process at a time prepare a set: runs of a sweep start together."""
+    with contextlib.ExitStack() as stack:
+        # Where nothing can be written, the preparation says so, and how to help.
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / f".{name}.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def read(builder: tfds.core.DatasetBuilder, train: str = "train") -> DataSet:

@@ -1,9 +1,12 @@
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from experiments import data
+from experiments.data import tfds_prepare
 from experiments.data.character_sets import centred
 from tests.experiments.data.gnt_files import gnt_sample
 
@@ -117,3 +120,20 @@ def test_a_file_that_is_there_twice_is_refused(manual, tmp_path):
     with zipfile.ZipFile(manual / "HWDB1.1trn_gnt.zip", "w") as archive:
         archive.writestr("1001-c.gnt", gnt_file("啊", 0))
     assert "are the same file twice" in refusal(tmp_path)
+
+
+def test_runs_that_start_together_prepare_it_once(manual, tmp_path, monkeypatch):
+    put_official_files(manual)
+    calls = []
+    prepare = tfds_prepare.prepare
+
+    def counted(builder, alternative=None):
+        calls.append(builder.name)
+        time.sleep(0.3)  # the other comes in the meantime
+        prepare(builder, alternative)
+
+    monkeypatch.setattr(tfds_prepare, "prepare", counted)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: data.load(VARIANT, str(tmp_path)), range(2))
+    assert calls == ["casia_hwdb"]
+    assert len(first.train.labels) == len(second.train.labels) == 5

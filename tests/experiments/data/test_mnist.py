@@ -127,7 +127,7 @@ def test_without_network_one_error_names_every_remedy(no_network, tmp_path):
     assert "cannot be downloaded" in message
     for remedy in ["--config.data.data_dir", "TFDS_DATA_DIR", "--config.data.name=mnist_5k"]:
         assert remedy in message
-    assert not (tmp_path / "tfds").exists()
+    assert not (tmp_path / "tfds" / "mnist").exists()
 
 
 def test_a_damaged_download_is_refused_and_the_next_attempt_succeeds(served, digits, tmp_path):
