@@ -85,4 +85,4 @@ def test_without_network_the_drawn_digits_are_named(mat_files, tmp_path, monkeyp
     _redirect(monkeypatch, unserved_address(), mat_files)
     with pytest.raises(FileNotFoundError, match=r"(?s)cannot be downloaded.*name=svhn_synthetic"):
         data.load("svhn_cropped", str(tmp_path / "tfds"))
-    assert not (tmp_path / "tfds").exists()
+    assert not (tmp_path / "tfds" / "svhn_cropped").exists()
