@@ -168,9 +168,16 @@ def convert(
       that was replaced.
 
     Raises:
-      ValueError: if the plan does not suit the parameters, or a number is not finite.
+      ValueError: if the plan does not suit the parameters, a number is not finite, or the plan was
+        made with statistics and there are none here.
     """
     layers, structures = dense_layers(params), structures_of(plan)
+    if statistics is None and isinstance(plan, CompressionPlan) and plan.is_weighted:
+        raise ValueError(
+            "The plan was made for the errors of outputs, with statistics, which are missing here: "
+            "give statistics=, else the factors are far worse than the plan says; or, to have the "
+            "errors of kernels count, plan without them."
+        )
     check_paths(structures, layers)
     parsed = {}  # all of them before the first decomposition
     for path, text in structures.items():
@@ -215,10 +222,11 @@ def to_dense(params: Mapping[str, Any], plan: Structures) -> dict[str, Any]:
 
     Args:
       params: parameters as `convert` returns them, or as trained.
-      plan: the plan, or the structures by path.
+      plan: the plan, or the structures by path. One that pads a layer needs the layer's size, as
+        in ``2:3x3*4x4@12x11``, which those of a plan have: factors do not tell it.
 
     Raises:
-      ValueError: if a layer of the plan is not there, or has other factors.
+      ValueError: if a layer of the plan is not there, has other factors, or a bias of another size.
     """
     new = copied(params)
     found = dict(leaves_of_layers(params))
@@ -241,6 +249,12 @@ def to_dense(params: Mapping[str, Any], plan: Structures) -> dict[str, Any]:
                 "the structures that were saved with the parameters."
             ) from error
         rest = {name: array for name, array in arrays.items() if name not in kernels}
+        if "bias" in rest and rest["bias"].shape[-1] != features:
+            raise ValueError(
+                f"Layer {path!r} has {rest['bias'].shape[-1]} features by its bias, but '{text}' "
+                f"gives {features}: add the layer's size to the structure, as in "
+                f"'{text}@{inputs}x{rest['bias'].shape[-1]}'."
+            )
         node(new, keys[:-1])[keys[-1]] = {"kernel": kernel, **rest}
     return new
 

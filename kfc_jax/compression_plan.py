@@ -125,6 +125,11 @@ class CompressionPlan:
         return {layer.path: layer.structure for layer in self.layers}
 
     @property
+    def is_weighted(self) -> bool:
+        """Whether it was made with statistics, so that the errors of outputs counted."""
+        return any(layer.output_error is not None for layer in self.layers)
+
+    @property
     def parameters(self) -> int:
         """Parameters of the compressed model, in total."""
         return self.other_parameters + sum(layer.parameters for layer in self.layers)

@@ -100,8 +100,13 @@ def kronecker_matmul(
     arrays = tuple(tuple(jnp.asarray(factor, dtype) for factor in term) for term in factors)
     leading = x.shape[:-1]
     flat = x.astype(dtype).reshape(math.prod(leading), structure.inputs)
-    if dot_general is None and any(map(_is_sharded_by_type, jax.tree.leaves((flat, arrays)))):
-        dot_general = lax.dot_general  # loops and new layouts are not for axes that are sharded
+    # A plan needs a batch in numbers (jax.export knows symbols); loops and new layouts are not for
+    # axes that are sharded.
+    is_unplanned = not isinstance(flat.shape[0], int) or any(
+        map(_is_sharded_by_type, jax.tree.leaves((flat, arrays)))
+    )
+    if dot_general is None and is_unplanned:
+        dot_general = lax.dot_general
     if dot_general is not None:
         dot = functools.partial(dot_general, precision=precision)
         y = _factor_by_factor(structure, dot, flat, arrays)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax.core.meta import AxisMetadata
 
 from kfc_jax.input_statistics import InputStatistics
 
@@ -38,10 +39,19 @@ class DenseLayer:
 
 
 def dense_layers(params: Mapping[str, Any]) -> dict[str, DenseLayer]:
-    """Returns the dense layers by path, and checks that their numbers are finite."""
+    """Returns the dense layers by path, and checks that their numbers are finite.
+
+    Raises:
+      ValueError: naming the layer whose numbers are not, or whose arrays are boxed.
+    """
     layers = {}
     for path, (keys, arrays) in leaves_of_layers(params):
         kernel = arrays.get("kernel")
+        if isinstance(kernel, AxisMetadata):
+            raise ValueError(
+                f"The kernel of layer {path!r} is in a {type(kernel).__name__} box: take the arrays "
+                "out with flax.linen.unbox(params), and box those of the result."
+            )
         if np.ndim(kernel) != 2 or arrays.keys() - {"kernel", "bias"}:
             continue
         layers[path] = DenseLayer(keys, kernel, arrays.get("bias"))

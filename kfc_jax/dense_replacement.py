@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
 
 from kfc_jax.compression_plan import DENSE, LOW_RANK, Structures, read_structure, structures_of
+from kfc_jax.dense_layers import leaves_of_layers
 from kfc_jax.linen import KFCDense, LowRankDense
 
 _FIELDS = (
@@ -44,14 +45,32 @@ class CompressedModel:
     structures: Structures
 
     def init(self, *args: Any, **kwargs: Any) -> Any:
-        """Returns new variables, as ``model.init`` does."""
+        """Returns new variables, as ``model.init`` does.
+
+        Raises:
+          ValueError: if a structure is for a layer that the model does not have.
+        """
         with replace_dense(self.structures):
-            return self.model.init(*args, **kwargs)
+            variables = self.model.init(*args, **kwargs)
+        if "method" not in kwargs:  # else some layers may rightly be left out
+            self._check_all_replaced(variables.get("params", {}))
+        return variables
 
     def apply(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model, as ``model.apply`` does."""
         with replace_dense(self.structures):
             return self.model.apply(*args, **kwargs)
+
+    def _check_all_replaced(self, params: Mapping[str, Any]) -> None:
+        # By the arrays: a function that is compiled already is not traced again.
+        layers = {path: arrays for path, (_, arrays) in leaves_of_layers(params)}
+        for path, text in structures_of(self.structures).items():
+            if text != DENSE and "kernel" in layers.get(path, {"kernel": None}):
+                dense = {path: arrays for path, arrays in layers.items() if "kernel" in arrays}
+                raise ValueError(
+                    f"The model calls no dense layer {path!r}, for which there is the structure "
+                    f"'{text}'; it has {', '.join(dense) or 'none that is left'}."
+                )
 
 
 @contextlib.contextmanager
@@ -84,7 +103,7 @@ def replace_dense(structures: Structures) -> Iterator[None]:
         fields = {name: getattr(module, name) for name in _FIELDS}
         # In the very scope of the layer that it stands for, so that the parameters' path stays.
         fields["parent"] = module.scope
-        inputs = args[0].shape[-1]
+        inputs = (args[0] if args else kwargs["inputs"]).shape[-1]
         method, kernel = read_structure(texts[path], inputs, module.features)
         if method == LOW_RANK:
             return LowRankDense(rank=kernel.terms[0].rank, **fields)(*args, **kwargs)

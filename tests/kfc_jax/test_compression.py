@@ -23,6 +23,7 @@ from kfc_jax import (
     to_dense,
 )
 from kfc_jax.allocation import Front, least_cost, least_error
+from kfc_jax.dense_layers import dense_layers
 from tests.kfc_jax.reference import dense_kernel, message_of, random_factors
 
 
@@ -332,7 +333,66 @@ def test_statistics_of_a_model_are_those_of_what_its_layers_see():
     assert "layer first" in message_of(input_statistics, model, variables, [bad])
 
 
+class Wrapped(nn.Module):
+    """Its layers are called inside transformed functions, by keyword and far from 0."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.remat(nn.Dense)(12, name="again")(x)
+        return nn.jit(nn.Dense)(5, name="jitted")(inputs=x)
+
+
+def test_statistics_are_found_inside_transformations():
+    model, x = Wrapped(), normal(10, 6).astype(np.float32)
+    variables = model.init(jax.random.key(0), x)
+    found = input_statistics(model, variables, [x[:3], x[3:3], x[3:]])
+    np.testing.assert_allclose(found["again"].mean, x.mean(0), rtol=1e-4)
+    assert found["jitted"].second_moment.shape == (12, 12)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e5])
+def test_the_covariance_of_inputs_far_from_0_is_known(offset):
+    x = (normal(200, 4) @ normal(4, 4) + offset * np.arange(4)).astype(np.float32)
+    model = nn.Sequential([nn.Dense(6)])
+    variables = model.init(jax.random.key(0), x)
+    found = input_statistics(model, variables, [x[:50], x[50:], x[:1]])["layers_0"]
+    exact = np.cov(np.concatenate([x, x[:1]]).astype(np.float64).T, bias=True)
+    np.testing.assert_allclose(found.weights(has_bias=True), exact, rtol=1e-3, atol=2e-4)
+    params = convert(variables["params"], {"layers_0": "1:2x2*2x3"}, statistics={"layers_0": found})
+    assert np.isfinite(params[0]["layers_0"]["bias"]).all()
+
+
+def test_other_collections_may_change_while_statistics_are_found():
+    model = nn.Sequential([nn.Dense(4), nn.BatchNorm(use_running_average=False)])
+    x = normal(6, 3).astype(np.float32)
+    variables = model.init(jax.random.key(0), x)
+    found = input_statistics(model, variables, [x], mutable=["batch_stats"])
+    assert found.keys() == {"layers_0"}
+
+
 # ------------------------------------------------------------------------------------ converting
+
+
+def test_a_plan_made_with_statistics_is_not_converted_without(params):
+    statistics = {
+        path: InputStatistics.of(normal(50, layer.kernel.shape[0]))
+        for path, layer in dense_layers(params).items()
+    }
+    plan = plan_compression(params, 0.8, statistics=statistics)
+    assert "give statistics=" in message_of(convert, params, plan)
+    convert(params, plan.structures)  # who wants it so says so
+
+
+def test_boxed_parameters_are_refused_with_the_way_out():
+    boxed = {"fc": {"kernel": nn.Partitioned(jnp.ones((6, 4)), ("a", None))}}
+    assert "in a Partitioned box: take the arrays out" in message_of(convert, boxed, {"fc": "1"})
+
+
+def test_a_padded_layer_is_made_dense_only_with_its_size():
+    params = {"fc": {"kernel": normal(12, 11), "bias": np.zeros(11)}}
+    new, _ = convert(params, {"fc": "2:3x3*4x4"})
+    assert "'2:3x3*4x4@12x11'" in message_of(to_dense, new, {"fc": "2:3x3*4x4"})
+    assert to_dense(new, {"fc": "2:3x3*4x4@12x11"})["fc"]["kernel"].shape == (12, 11)
 
 
 def test_convert_and_back_is_materialize_bit_for_bit(params):

@@ -422,3 +422,18 @@ def test_factors_that_are_not_the_structures_are_an_error_that_shows_both(functi
         assert str(structure) in message
         assert "(2, 5, 2)" in message
         assert str(tuple(tuple(a.shape for a in term) for term in factors)) in message
+
+
+@pytest.mark.parametrize("text", ["3:3x4*5x2", "2:4x4*5x5+1:2x2*2x2*5x5@19x20"])
+def test_a_batch_of_symbolic_size_is_exported(text):
+    structure = KroneckerSum.parse(text)
+    factors = cast(random_factors(structure), "float32")
+    batch, rows = jax.export.symbolic_shape("b, r")
+    shape = jax.ShapeDtypeStruct((batch, rows, structure.inputs), jnp.float32)
+    exported = jax.export.export(bind(kronecker_matmul, structure))(
+        shape, jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), factors)
+    )
+    for size in (1, 3):
+        x = random_input(structure, size, 2)
+        expected = np.asarray(x, np.float64) @ dense_kernel(structure, factors)
+        assert relative_error(exported.call(x, factors), expected) < 1e-5

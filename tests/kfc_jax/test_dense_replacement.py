@@ -116,3 +116,24 @@ def test_a_module_that_is_not_dense_is_refused():
     assert "'fc' the structure 'rank 1', but it is a Other" in message_of(
         small.init, jax.random.key(0), x
     )
+
+
+@pytest.mark.parametrize("path", ["haed", "norm", "block"])
+def test_a_structure_for_no_layer_is_refused(made, path):
+    model, x, _, _ = made
+    small = CompressedModel(model, {**STRUCTURES, path: "rank 1"})
+    message = message_of(small.init, jax.random.key(0), x)
+    assert f"calls no dense layer {path!r}" in message or f"{path!r} the structure" in message
+    # Whoever calls another method may leave layers out.
+    CompressedModel(model, STRUCTURES).init(jax.random.key(0), x, method="encode")
+
+
+def test_inputs_may_be_given_by_keyword():
+    class Keyword(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(16, name="fc")(inputs=x)
+
+    x = jnp.ones((2, 12))
+    params = CompressedModel(Keyword(), {"fc": "1:3x4*4x4"}).init(jax.random.key(0), x)["params"]
+    assert params["fc"].keys() == {"kernel_0_0", "kernel_0_1", "bias"}
