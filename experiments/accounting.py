@@ -67,7 +67,8 @@ def layer_costs(model: nn.Module, image_shape: Sequence[int]) -> list[LayerCost]
         try:
             outputs = call(*args, **kwargs)
         except ValueError as error:
-            if isinstance(context.module, nn.Dense | KFCDense | LowRankDense):
+            is_dense = isinstance(context.module, nn.Dense | KFCDense | LowRankDense)
+            if is_dense and context.method_name == "__call__":
                 raise ValueError(f"layer {name}: {error}") from error
             raise
         if context.method_name == "__call__" and args:

@@ -43,7 +43,7 @@ def refuse_arguments(argv: list[str]) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line, with one line for an error in the config's fields, too."""
     try:
-        arguments = app.parse_flags_with_usage(argv)
+        arguments = flags.FLAGS(argv)
         if flags.FLAGS["verbosity"].using_default_value:
             flags.FLAGS.verbosity = logging.WARNING  # Orbax informs a lot; --verbosity=0 shows it
         return arguments
@@ -52,6 +52,19 @@ def _parse_flags(argv: list[str]) -> list[str]:
         name, *meant = re.findall(r"^\W*(\w+)|mean \W*(\w+)", str(error))
         name, hint = name[0], f"; perhaps {meant[0][1]!r} was meant" if meant else ""
         guilty = [arg for arg in argv if name in arg.partition("=")[0].split(".")]
+        if not guilty:  # not a field of a config that was read
+            fail(
+                f"--config cannot be read: {error}. A config has a function get_config; those of "
+                "sweeps are for experiments.sweep."
+            )
         fail(f"{' '.join(guilty)}: the config has no field {name!r}{hint}.")
     except OSError as error:
         fail(str(error))
+    except flags.Error as error:
+        # An error inside a config comes with its whole traceback; the last line tells it.
+        flag, *trace = re.split(r": Error whilst parsing config file:", str(error), maxsplit=1)
+        if trace:
+            fail(f"{flag}: --config cannot be read: {trace[0].strip().splitlines()[-1].strip()}")
+        fail(f"{error}\n--help lists the flags.")
+    except (SyntaxError, TypeError, ValueError) as error:
+        fail(f"--config cannot be read: {error}")

@@ -81,6 +81,7 @@ def main(argv: list[str]) -> None:
         run = training.prepare(planned.config, _WORKDIR.value)
         if training_command.show_result(run):
             return
+        training_command.claim(run)
         images, start = compressing.start(planned, run)
     training_command.train(run, images, start)
 

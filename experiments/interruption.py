@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,8 +36,12 @@ class PendingSignal:
 
 
 @contextmanager
-def deferred_signals() -> Iterator[PendingSignal]:
-    """Notes SIGINT and SIGTERM instead of dying of them; a second one acts at once."""
+def deferred_signals(notice: str = "") -> Iterator[PendingSignal]:
+    """Notes SIGINT and SIGTERM instead of dying of them; a second one acts at once.
+
+    Args:
+      notice: what to write at once when one arrives.
+    """
     pending = PendingSignal()
     if threading.current_thread() is not threading.main_thread():  # only there Python allows it
         yield pending
@@ -50,6 +56,7 @@ def deferred_signals() -> Iterator[PendingSignal]:
         del frame
         pending.signum = signum
         restore()
+        os.write(sys.stderr.fileno(), notice.encode())  # which is safe in a handler; print is not
 
     for signum in _SIGNALS:
         signal.signal(signum, note)

@@ -27,6 +27,7 @@ def main(argv: list[str]) -> None:
         run = training.prepare(_CONFIG.value, _WORKDIR.value)
         if training_command.show_result(run):
             return
+        training_command.claim(run)
         images = training.load_images(run.config)
         start = training.make_start(run, images)
     training_command.train(run, images, start)

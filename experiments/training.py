@@ -35,6 +35,8 @@ from experiments.progress import Progress, Stopwatch
 from experiments.run_folder import RunFolder
 from kfc_jax import InputStatistics
 
+_STOPPING = "\nStopping: the step ends and the state is saved; once more to stop at once.\n"
+
 
 class Images(NamedTuple):
     """The images of a run.
@@ -155,7 +157,7 @@ def train(run: Run, images: Images, start: Start | None = None) -> dict[str, Any
     structures = structures_of(run.costs)
     with (
         Checkpoints(run.folder.checkpoints, structures=structures) as checkpoints,
-        deferred_signals() as pending,
+        deferred_signals(_STOPPING) as pending,
     ):
         trainer = _Trainer(run, images, checkpoints, start)
         try:

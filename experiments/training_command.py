@@ -5,6 +5,17 @@ from __future__ import annotations
 from experiments import command_line, training
 from experiments.compression_start import Start
 from experiments.interruption import Interrupted
+from experiments.locks import FolderLock, lock_folder
+
+
+def claim(run: training.Run) -> FolderLock:
+    """Locks the run's folder until the end of the process, as two would spoil each other's files.
+
+    Raises:
+      ValueError: if another process trains in it.
+      OSError: if the lock file cannot be written.
+    """
+    return lock_folder(run.folder.path, ".training.lock")
 
 
 def show_result(run: training.Run) -> bool:

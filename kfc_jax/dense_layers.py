@@ -49,8 +49,8 @@ def dense_layers(params: Mapping[str, Any]) -> dict[str, DenseLayer]:
         kernel = arrays.get("kernel")
         if isinstance(kernel, AxisMetadata):
             raise ValueError(
-                f"The kernel of layer {path!r} is in a {type(kernel).__name__} box: take the arrays "
-                "out with flax.linen.unbox(params), and box those of the result."
+                f"The kernel of layer {path!r} is in a {type(kernel).__name__} box: take the "
+                "arrays out with flax.linen.unbox(params), and box those of the result."
             )
         if np.ndim(kernel) != 2 or arrays.keys() - {"kernel", "bias"}:
             continue

@@ -131,7 +131,6 @@ def input_statistics(
     Raises:
       ValueError: if there is no batch, a wanted layer was not called, or an input is not finite.
     """
-
     mutable = union_filters(kwargs.pop("mutable", False), _COLLECTION)
 
     @jax.jit
@@ -139,9 +138,9 @@ def input_statistics(
         def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
             module = context.module
             is_dense = isinstance(module, nn.Dense | KFCDense | LowRankDense)
-            if is_dense and context.method_name == "__call__":
-                if _wanted("/".join(module.path), layers):
-                    module.sow(_COLLECTION, _NAME, _sums(args[0] if args else kwargs["inputs"]))
+            is_wanted = is_dense and _wanted("/".join(module.path), layers)
+            if is_wanted and context.method_name == "__call__":
+                module.sow(_COLLECTION, _NAME, _sums(args[0] if args else kwargs["inputs"]))
             return call(*args, **kwargs)
 
         with nn.intercept_methods(record):

@@ -112,6 +112,11 @@ class KFCDense(_FactoredDense):
             structure = KroneckerSum.parse(structure)
         elif isinstance(structure, KroneckerTerm):
             structure = KroneckerSum((structure,))
+        if not isinstance(structure, KroneckerSum):
+            raise ValueError(
+                f"KFCDense got structure={structure!r}; give a KroneckerSum, a KroneckerTerm, or a "
+                "text such as '8:28x32*28x32'."
+            )
         return structure.fit(inputs, self.features)
 
     @nn.compact

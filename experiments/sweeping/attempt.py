@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.sweeping.locks import FolderLock
+from experiments.locks import FolderLock
 from experiments.sweeping.machine import Share
 from experiments.sweeping.records import is_finished, now
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.interruption import deferred_signals
+from experiments.locks import lock_folder
 from experiments.run_folder import RunFolder
 from experiments.sweeping.attempt import Job, Outcome
 from experiments.sweeping.executors import GRACE_SECONDS, Executor, stop_all
 from experiments.sweeping.halving import SuccessiveHalving
 from experiments.sweeping.hparams import write_hparams
-from experiments.sweeping.locks import lock_sweep
 from experiments.sweeping.plan import Plan, trial_configs
 from experiments.sweeping.progress import SweepProgress
 from experiments.sweeping.records import (
@@ -82,7 +82,7 @@ def run_sweep(
       SweepInterrupted: if a signal stopped the sweep.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    lock = lock_sweep(workdir)
+    lock = lock_folder(workdir, ".sweep.lock")
     try:
         configs = trial_configs(plan, trials, workdir)
         for trial in trials:

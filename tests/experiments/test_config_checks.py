@@ -24,7 +24,7 @@ def test_the_configs_are_right(module):
         ("model.fc1.structure", "8:28x32*28x32", "layer fc1: .*784x1024.*needs 800x500.*nearest"),
         ("model.fc1.structure", "8*16x20", "layer fc1: Cannot read the term"),
         ("model.fc1.structure", "999:16x20*50x25", "layer fc1: Rank 999"),
-        ("model.fc1.rank", 3, "layer fc1: .*leave rank out"),
+        ("model.fc1.rank", 3, "wrong: layer fc1: KFCDense .*leave rank out"),
         (
             "train.batch_size",
             0,

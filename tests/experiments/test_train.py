@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from experiments.locks import lock_folder
+
 QUICK = (
     "--config=configs/quickstart.py",
     "--config.data.num_validation=3840",  # leaves 160 images
@@ -60,6 +62,12 @@ def test_mistakes_on_the_command_line_are_told_in_a_line(start, tmp_path):
             "--config.train.epochs=1: the config has no field 'epochs'; perhaps 'num_epochs' was"
         ),
         (*QUICK, f"--workdir={tmp_path}", "--config.seed=half"): "flag --config.seed=half: invalid",
+        ("--config=configs/svhn.py:smal", "--workdir=x"): "--config cannot be read: ",
+        ("--config=configs/quickstart.py:small", "--workdir=x"): "--config cannot be read: ",
+        ("--config=README.md", "--workdir=x"): "--config cannot be read: ",
+        ("--config=configs/sweeps/mnist_ranks.py", "--workdir=x"): (
+            "those of sweeps are for experiments.sweep"
+        ),
         (*QUICK, f"--workdir={tmp_path}", "--config.model.fc1.structure=8:28x32*28x32"): (
             "layer fc1: Structure '8:28x32*28x32' gives a kernel of 784x1024"
         ),
@@ -78,6 +86,15 @@ def test_help_tells_what_to_type(start):
     assert "--workdir" in out
 
 
+def test_a_second_process_in_the_same_folder_is_refused(start, tmp_path):
+    lock = lock_folder(tmp_path, ".training.lock")
+    code, _, err = outcome(start(*QUICK, f"--workdir={tmp_path}"))
+    lock.close()
+    assert code == 1
+    assert f"Another process ({os.getpid()} on" in err
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
 def test_a_terminated_run_goes_on_and_a_finished_one_says_so(start, tmp_path):
     command = (*QUICK, f"--workdir={tmp_path}")
     process = start(*command)
@@ -90,6 +107,7 @@ def test_a_terminated_run_goes_on_and_a_finished_one_says_so(start, tmp_path):
     process.send_signal(signal.SIGTERM)
     code, _, err = outcome(process)
     assert code == 143
+    assert "once more to stop at once" in err
     assert "SIGTERM stopped the run" in err
 
     code, out, err = outcome(start(*command))

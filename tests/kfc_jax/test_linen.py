@@ -602,6 +602,11 @@ def test_a_structure_and_a_rank_are_an_error_that_says_which_to_leave_out():
         assert part in message
 
 
+def test_a_structure_of_another_type_is_refused():
+    message = message_of(trace, KFCDense(12, structure=["2:3x4*4x3"]), 12)
+    assert "give a KroneckerSum, a KroneckerTerm, or a text" in message
+
+
 @pytest.mark.parametrize("rank", [0, -1, 13])
 def test_a_rank_out_of_range_names_the_limit(rank):
     for layer in (KFCDense(12, rank=rank), LowRankDense(12, rank=rank)):

@@ -49,7 +49,7 @@ def test_a_second_runner_is_refused_and_the_first_goes_on(sweep, wait_until, req
     second = sweep.spawn(count=2, parallel=1, root=request.config.rootpath)
     output, _ = second.communicate(timeout=60)
     assert second.returncode == 1
-    assert f"Another runner (process {first.pid} on" in output
+    assert f"Another process ({first.pid} on" in output
     sweep.behave(all={"steps": 20})
     output, _ = first.communicate(timeout=60)
     assert first.returncode == 0, output

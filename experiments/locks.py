@@ -53,20 +53,20 @@ class FolderLock:
             self._file = -1
 
 
-def lock_sweep(workdir: Path) -> FolderLock:
-    """Locks a sweep for this runner.
+def lock_folder(folder: Path, name: str) -> FolderLock:
+    """Locks a folder for this process, by a file of that name in it.
 
     Raises:
-      ValueError: if another runner works on it.
+      ValueError: if another process works in it.
       OSError: if the lock file cannot be written.
     """
-    lock = FolderLock(workdir / ".sweep.lock")
+    lock = FolderLock(folder / name)
     if not lock.acquire():
         pid, host = lock.holder() or ("?", "?")
         lock.close()
         raise ValueError(
-            f"Another runner (process {pid} on {host}) works on {workdir}; wait for its end or "
-            "stop it, or take another --workdir."
+            f"Another process ({pid} on {host}) works on {folder}; wait for its end or stop it, or "
+            "take another --workdir."
         )
     lock.sign(os.getpid())
     return lock
