@@ -17,7 +17,7 @@ after `python -m experiments.sweep`; the dense models (3 seeds) are the teachers
                  The first of these with the weight decay that is best for the dense one.
     mnist-regularised
                  The convolutional network with batch norm instead of LeNet-5 (dense: 431,080
-                 parameters), in two sizes, with that as a teacher; and its `fc1` dense, to see what
+                 parameters), in three sizes, with that as a teacher; and its `fc1` dense, to see what
                  is due to the network.
     mnist-regularised_rates
                  The smallest of these at three learning rates, without a teacher, one seed; errors
@@ -61,6 +61,7 @@ _MODELS: dict[str, list[Overrides]] = {
     "mnist-regularised": [
         kfc(_LAYER, "4:49x16*48x32") | {"model.channels": ((24,), (48,))},  # 26,034
         kfc(_LAYER, "4:49x16*48x32") | {"model.channels": ((24, 24), (48, 48))},  # 51,954
+        kfc(_LAYER, "4:49x16*40x32") | {"model.channels": ((20, 20), (40, 40))},  # 39,718
         dense(_LAYER) | {"model.channels": ((24,), (48,))},
     ],
 }
