@@ -42,8 +42,14 @@ def dense_layers(params: Mapping[str, Any]) -> dict[str, DenseLayer]:
     """Returns the dense layers by path, and checks that their numbers are finite.
 
     Raises:
-      ValueError: naming the layer whose numbers are not, or whose arrays are boxed.
+      ValueError: naming the layer whose numbers are not, or whose arrays are boxed; or if these are
+        all of a model's variables.
     """
+    if isinstance(params.get("params"), Mapping):
+        raise ValueError(
+            f"These are a model's variables ({', '.join(map(str, params))}), not its parameters: "
+            'give variables["params"].'
+        )
     layers = {}
     for path, (keys, arrays) in leaves_of_layers(params):
         kernel = arrays.get("kernel")

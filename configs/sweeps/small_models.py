@@ -17,8 +17,8 @@ after `python -m experiments.sweep`; the dense models (3 seeds) are the teachers
                  The first of these with the weight decay that is best for the dense one.
     mnist-regularised
                  The convolutional network with batch norm instead of LeNet-5 (dense: 431,080
-                 parameters), in three sizes, with that as a teacher; and its `fc1` dense, to see what
-                 is due to the network.
+                 parameters), in three sizes, with that as a teacher; and its `fc1` dense, to see
+                 what is due to the network.
     mnist-regularised_rates
                  The smallest of these at three learning rates, without a teacher, one seed; errors
                  are of 10,000 validation images, the test split is not looked at.

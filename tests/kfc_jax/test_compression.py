@@ -383,6 +383,11 @@ def test_a_plan_made_with_statistics_is_not_converted_without(params):
     convert(params, plan.structures)  # who wants it so says so
 
 
+def test_variables_in_place_of_parameters_are_refused(params):
+    for function, wanted in ((plan_compression, 0.5), (convert, {"fc": "rank 1"})):
+        assert 'give variables["params"]' in message_of(function, {"params": params}, wanted)
+
+
 def test_boxed_parameters_are_refused_with_the_way_out():
     boxed = {"fc": {"kernel": nn.Partitioned(jnp.ones((6, 4)), ("a", None))}}
     assert "in a Partitioned box: take the arrays out" in message_of(convert, boxed, {"fc": "1"})
