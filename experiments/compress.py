@@ -74,9 +74,7 @@ def main(argv: list[str]) -> None:
             learning_rate=_LEARNING_RATE.value,
             distill=_DISTILL.value,
         )
-        print(
-            f"Planning {_BUDGET.value} of {_FROM.value}; minutes, where it is large ...", flush=True
-        )
+        print(f"Planning (may take minutes): {request.budget} of {request.source}", flush=True)
         planned = compressing.make_plan(request, _CONFIG.value, _WORKDIR.value)
         print(planned.plan, flush=True)
         if _DRY_RUN.value:
