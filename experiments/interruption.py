@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +55,7 @@ def deferred_signals(notice: str = "") -> Iterator[PendingSignal]:
         del frame
         pending.signum = signum
         restore()
-        os.write(sys.stderr.fileno(), notice.encode())  # which is safe in a handler; print is not
+        os.write(2, notice.encode())  # which is safe in a handler; print is not
 
     for signum in _SIGNALS:
         signal.signal(signum, note)
