@@ -25,12 +25,12 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import command_line
-from experiments.benchmarking import cells as all_cells
+from experiments.benchmarking import cases as all_cells
 from experiments.benchmarking.calibration import calibrate
 from experiments.benchmarking.networks import CONFIGS
 from experiments.benchmarking.peer_layers import PEERS
 from experiments.benchmarking.runner import Options, run
+from experiments.system import command_line
 
 _OUT = flags.DEFINE_string("out", "runs/benchmark", "Folder of the results.")
 _SHAPES = flags.DEFINE_list("shapes", list(all_cells.SHAPES), "Layers, INPUTSxFEATURES.")

@@ -19,7 +19,10 @@ from __future__ import annotations
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import command_line, compressing, training, training_command
+from experiments.system import command_line
+from experiments.training import command as training_command
+from experiments.training import compression_request as compressing
+from experiments.training import run as training
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File with a get_config() function. Default: the config of the run in --from."

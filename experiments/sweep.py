@@ -13,7 +13,6 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from experiments import command_line
 from experiments.sweeping.executors import Executor, LocalExecutor
 from experiments.sweeping.machine import available_cores, available_gpus, shares
 from experiments.sweeping.plan import Plan, load_plan, trial_configs
@@ -21,6 +20,7 @@ from experiments.sweeping.ray_executor import RayExecutor
 from experiments.sweeping.records import FAILED, is_finished, open_record
 from experiments.sweeping.runner import SweepInterrupted, run_sweep
 from experiments.sweeping.trials import Trial, select
+from experiments.system import command_line
 
 _CONFIG = flags.DEFINE_string(
     "config", None, "Sweep config, for example configs/sweeps/mnist_ranks.py or ...py:quick."

@@ -1,24 +1,48 @@
-"""Fully connected layers as sums of Kronecker products, in JAX and Flax."""
+"""Fully connected layers as sums of Kronecker products, in JAX and Flax.
 
-from kfc_jax.budgets import Budget
-from kfc_jax.compression import convert, plan_compression, to_dense
-from kfc_jax.compression_plan import CompressionPlan, LayerPlan
-from kfc_jax.contraction import kronecker_matmul, materialize
-from kfc_jax.decomposition import (
+The names by wing; data flows downwards, from structures to compression.
+
+- `kfc_jax.structures`: `KroneckerStructure`, `KroneckerTerm`
+- `kfc_jax.product`: `kronecker_matmul`, `materialize`, `explain`
+- `kfc_jax.decompose`: `nearest_kronecker_sum`, `low_rank`, `spectrum`, `unit_order`
+- `kfc_jax.layers`: `KFCDense`, `LowRankDense`, and how they train: `scale_factor_updates`,
+  `factor_multipliers`, `add_decayed_weights`
+- `kfc_jax.compress`: `plan_compression`, `convert`, `CompressedModel`, `to_dense`, ...
+"""
+
+from kfc_jax.compress import (
+    Budget,
+    CompressedModel,
+    CompressionPlan,
+    InputStatistics,
+    convert,
+    input_statistics,
+    plan_compression,
+    reorder_units,
+    replace_dense,
+    to_dense,
+)
+from kfc_jax.decompose import (
     DecompositionReport,
     Spectrum,
     low_rank,
     nearest_kronecker_sum,
     spectrum,
+    unit_order,
 )
-from kfc_jax.dense_replacement import CompressedModel, replace_dense
-from kfc_jax.explaining import Explanation, explain
-from kfc_jax.input_statistics import InputStatistics, input_statistics
-from kfc_jax.linen import KFCDense, LowRankDense
-from kfc_jax.optimizers import add_decayed_weights, factor_multipliers, scale_factor_updates
-from kfc_jax.reordering import reorder_units
-from kfc_jax.structure import KroneckerSum, KroneckerTerm
-from kfc_jax.unit_order import unit_order
+from kfc_jax.layers import (
+    KFCDense,
+    LowRankDense,
+    add_decayed_weights,
+    factor_multipliers,
+    scale_factor_updates,
+)
+from kfc_jax.product import Explanation, explain, kronecker_matmul, materialize
+from kfc_jax.structures import KroneckerStructure, KroneckerTerm
+
+__version__ = "0.2.0"
+
+KroneckerSum = KroneckerStructure  # the name before 0.2.0
 
 __all__ = [
     "Budget",
@@ -28,11 +52,12 @@ __all__ = [
     "Explanation",
     "InputStatistics",
     "KFCDense",
+    "KroneckerStructure",
     "KroneckerSum",
     "KroneckerTerm",
-    "LayerPlan",
     "LowRankDense",
     "Spectrum",
+    "__version__",
     "add_decayed_weights",
     "convert",
     "explain",

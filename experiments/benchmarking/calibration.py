@@ -12,13 +12,13 @@ from pathlib import Path
 import jax
 from jaxtyping import Array
 
-from experiments.benchmarking.cells import Cell
+from experiments.benchmarking.cases import Cell
+from experiments.benchmarking.compiled import CompiledCall, compile_call
 from experiments.benchmarking.fitting import Measurement, fit, quality
-from experiments.benchmarking.programs import CompiledCall, compile_call
 from experiments.benchmarking.timing import in_turns
-from kfc_jax.costs import COSTS_VARIABLE, Costs, Work, costs_of, save_costs
-from kfc_jax.planning import Program, candidate_programs
-from kfc_jax.programs import gradients, multiply
+from kfc_jax.product.cost_model import COSTS_VARIABLE, Costs, Work, costs_of, save_costs
+from kfc_jax.product.planner import Program, candidate_programs
+from kfc_jax.product.strategies import gradients, multiply
 
 _LAYERS = (  # inputs, features, and pairs of rank and batch
     (512, 512, ((1, 1), (4, 32), (16, 128), (1, 512), (16, 512))),

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments.benchmarking.cells import Cell
-from kfc_jax import KroneckerSum, kronecker_matmul, materialize
-from kfc_jax.costs import costs_of
-from kfc_jax.planning import STRATEGIES, make_plan, total
+from experiments.benchmarking.cases import Cell
+from kfc_jax import KroneckerStructure, kronecker_matmul, materialize
+from kfc_jax.product.cost_model import costs_of
+from kfc_jax.product.planner import STRATEGIES, make_plan, total
 
 NAMES = ("dense", "einsum", "low_rank", "planned", *STRATEGIES)
 """`einsum`: one `jnp.einsum` over the three operands; `low_rank`: two matrices with as many
@@ -76,7 +76,7 @@ def forward_and_backward(product: Callable, x: Array, parameters: Any, g: Array)
 
 
 def naive_einsum(
-    structure: KroneckerSum, x: Float[Array, "batch inputs"], factors: Any
+    structure: KroneckerStructure, x: Float[Array, "batch inputs"], factors: Any
 ) -> Float[Array, "batch features"]:
     """Multiplies as the formula of the product is written down, for one term of two factors."""
     (term,) = structure.terms
@@ -86,7 +86,7 @@ def naive_einsum(
     return y.reshape(-1, term.features)[:, : structure.features]
 
 
-def einsum_flops(structure: KroneckerSum, batch: int) -> float:
+def einsum_flops(structure: KroneckerStructure, batch: int) -> float:
     """Returns the FLOPs of `naive_einsum` in the order that `jnp.einsum` takes."""
     (term,) = structure.terms
     (n1, m1), (n2, m2) = term.shapes
@@ -96,7 +96,7 @@ def einsum_flops(structure: KroneckerSum, batch: int) -> float:
     return float(information.opt_cost)
 
 
-def low_rank_matrices(structure: KroneckerSum) -> tuple[Array, Array]:
+def low_rank_matrices(structure: KroneckerStructure) -> tuple[Array, Array]:
     """Returns two matrices with about as many parameters as the structure, at least rank 1."""
     inputs, features = structure.inputs, structure.features
     rank = max(1, round(structure.num_parameters / (inputs + features)))
@@ -125,7 +125,7 @@ def floor_seconds(cell: Cell, peak_flops: float, bandwidth: float) -> float:
     return max(flops / peak_flops, bytes_ / bandwidth)
 
 
-def _ours(structure: KroneckerSum, strategy: str, x: Array, factors: Any) -> Array:
+def _ours(structure: KroneckerStructure, strategy: str, x: Array, factors: Any) -> Array:
     return kronecker_matmul(x, factors, structure=structure, strategy=strategy)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import nnls
 
-from kfc_jax.costs import KINDS, Costs, Work
+from kfc_jax.product.cost_model import KINDS, Costs, Work
 
 _FACTORS = (1.6, 1.25, 1.1)  # by which constants are changed
 _LEAST_GAIN = 1e-6

@@ -12,9 +12,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from experiments.benchmarking.programs import compile_call
+from experiments.benchmarking.compiled import compile_call
 from experiments.benchmarking.timing import in_turns
-from experiments.provenance import device
+from experiments.runs.provenance import device
 from experiments.sweeping.machine import available_cores
 
 _SIDE = 2048  # of the matrices whose product gives the peak

@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 from configs import mnist, svhn
 from experiments.benchmarking.results import Entry, NetworkResult
 from experiments.benchmarking.timing import in_turns
-from experiments.devices import shardings
 from experiments.models import make_model
-from experiments.optimizers import learning_rate_schedule, make_optimizer
-from experiments.steps import compile_train_step, create_state
+from experiments.system.devices import shardings
+from experiments.training.optimizers import learning_rate_schedule, make_optimizer
+from experiments.training.steps import compile_train_step, create_state
 
 KINDS = ("dense", "kfc")
 CONFIGS = {"LeNet": mnist.get_config, "SVHN small": svhn.get_config}

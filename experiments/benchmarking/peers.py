@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarking.cells import Cell
+from experiments.benchmarking.cases import Cell
 
 _ROOT = Path(__file__).parents[2]
 _START_TIMEOUT = 120.0

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from experiments.benchmarking.results import CellResult, Results
-from experiments.reporting.drawing import add_title, log_ticks, look, save
+from experiments.reporting.pictures.style import add_title, log_ticks, look, save
 
 _COLOURS = ("#0b6e99", "#d97706", "#7c3aed", "#15803d", "#be123c", "#52525b")
 _COLUMNS = 4

@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.atomic_files import write_json, write_text
-from experiments.benchmarking.cells import Cell
+from experiments.benchmarking.cases import Cell
 from experiments.benchmarking.contenders import STRATEGIES, floor_seconds
 from experiments.benchmarking.timing import Timing
+from experiments.system.atomic_files import write_json, write_text
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import jax
 
-from experiments.atomic_files import write_text
 from experiments.benchmarking import machine, tables
-from experiments.benchmarking.cells import Cell
+from experiments.benchmarking.cases import Cell
+from experiments.benchmarking.compiled import CompiledCall, compile_call
 from experiments.benchmarking.contenders import contenders
 from experiments.benchmarking.networks import measure_network
 from experiments.benchmarking.peer_layers import PEERS
 from experiments.benchmarking.peer_process import describe
 from experiments.benchmarking.peers import PeerProcess
-from experiments.benchmarking.programs import CompiledCall, compile_call
 from experiments.benchmarking.results import CellResult, Entry, Results, open_results
 from experiments.benchmarking.timing import Timing, in_turns
-from experiments.provenance import git_revision, versions
+from experiments.runs.provenance import git_revision, versions
+from experiments.system.atomic_files import write_text
 
 _COMPILING = 6.0  # seconds a cell, about
 _FLOPS = 1e11  # a second, about

@@ -19,7 +19,8 @@ class LayerSpec:
 
     Attributes:
       kind: `dense`; `kfc`, a sum of Kronecker products; or `low_rank`, a product of two matrices.
-      structure: for `kfc`, the text form of a `KroneckerSum`; empty: a balanced one of `rank`.
+      structure: for `kfc`, the text form of a `KroneckerStructure`; empty: a balanced one of
+        `rank`.
       rank: for `low_rank`, and for `kfc` without a structure. 0: the layer's own default.
       num_factors: for `kfc` without a structure.
 

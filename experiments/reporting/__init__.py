@@ -3,7 +3,7 @@
 Everything is read from the files that runs and sweeps leave; nothing is computed by a model.
 """
 
-from experiments.reporting.filling import fill, filled
-from experiments.reporting.writing import write_report
+from experiments.reporting.fill import fill, filled
+from experiments.reporting.write import write_report
 
 __all__ = ["fill", "filled", "write_report"]

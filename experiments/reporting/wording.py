@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.reporting.comparisons import Spread
+from experiments.reporting.compare.groups import Spread
 
 
 def count(number: float) -> str:

@@ -12,9 +12,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.locks import FolderLock
 from experiments.sweeping.machine import Share
 from experiments.sweeping.records import is_finished, now
+from experiments.system.locks import FolderLock
 
 _TAIL_BYTES = 3_000
 

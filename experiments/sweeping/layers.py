@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 
 from experiments.sweeping.overrides import Overrides
-from kfc_jax import KroneckerSum
+from kfc_jax import KroneckerStructure
 
 TOLERANCE = 0.2
 """How far, as a fraction of the budget, a layer's size may be from it and still count as equal."""
@@ -21,7 +21,7 @@ def dense(layer: str) -> Overrides:
     return {f"{layer}.kind": "dense"}
 
 
-def kfc(layer: str, structure: KroneckerSum | str) -> Overrides:
+def kfc(layer: str, structure: KroneckerStructure | str) -> Overrides:
     """Returns the overrides that make `layer` a sum of Kronecker products."""
     return {f"{layer}.kind": "kfc", f"{layer}.structure": str(structure)}
 
@@ -53,7 +53,7 @@ def structures_for(
         raise ValueError(f"max_shapes is {max_shapes}; it must be at least 1.")
     shapes = [
         shape
-        for shape in KroneckerSum.candidates(inputs, features, num_factors)
+        for shape in KroneckerStructure.candidates(inputs, features, num_factors)
         if _is_sensible(shape)
     ]
     structures: dict[str, None] = {}
@@ -92,7 +92,7 @@ def low_rank_for(inputs: int, features: int, budgets: Iterable[int | float]) -> 
     return ranks
 
 
-def _is_sensible(shape: KroneckerSum) -> bool:
+def _is_sensible(shape: KroneckerStructure) -> bool:
     narrow_sides = [min(factor) for factor in shape.terms[0].shapes]
     return min(narrow_sides) > 1 and 2 * math.prod(narrow_sides) >= min(
         shape.inputs, shape.features

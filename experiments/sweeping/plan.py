@@ -12,9 +12,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.config_checks import check_config
 from experiments.sweeping.overrides import Overrides
 from experiments.sweeping.trials import Trial, name_trials
+from experiments.training.check_config import check_config
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,9 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.atomic_files import write_json
 from experiments.sweeping.plan import Plan
 from experiments.sweeping.trials import Trial
+from experiments.system.atomic_files import write_json
 
 PENDING, RUNNING, DONE, FAILED, STOPPED = "pending", "running", "done", "failed", "stopped"
 

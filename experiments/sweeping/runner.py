@@ -13,9 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.interruption import deferred_signals
-from experiments.locks import lock_folder
-from experiments.run_folder import RunFolder
+from experiments.runs.folder import RunFolder
 from experiments.sweeping.attempt import Job, Outcome
 from experiments.sweeping.executors import GRACE_SECONDS, Executor, stop_all
 from experiments.sweeping.halving import SuccessiveHalving
@@ -34,6 +32,8 @@ from experiments.sweeping.records import (
     write_plan,
 )
 from experiments.sweeping.trials import Trial
+from experiments.system.interruption import deferred_signals
+from experiments.system.locks import lock_folder
 
 _POLL_SECONDS = 0.05
 

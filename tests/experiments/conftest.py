@@ -6,7 +6,7 @@ import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from experiments import training
+from experiments.training import run as training
 from tests.experiments import tiny
 
 

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from experiments.benchmarking import runner
-from experiments.benchmarking.cells import cells
+from experiments.benchmarking.cases import cells
 from experiments.benchmarking.contenders import NAMES
 from experiments.benchmarking.machine import Peaks
 from experiments.benchmarking.results import NetworkResult

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from kfc_jax import KroneckerSum, KroneckerTerm
+from kfc_jax import KroneckerStructure, KroneckerTerm
 
 
 def message_of(call, *args, **kwargs) -> str:
@@ -25,7 +25,7 @@ def key(seed: int) -> jax.Array:
     return jax.random.key(seed, impl="unsafe_rbg")
 
 
-def random_factors(structure: KroneckerSum, seed: int = 0, dtype=np.float64):
+def random_factors(structure: KroneckerStructure, seed: int = 0, dtype=np.float64):
     """Draws factors of order one, deterministic in ``seed``."""
     rng = np.random.default_rng(seed)
     return [
@@ -34,7 +34,7 @@ def random_factors(structure: KroneckerSum, seed: int = 0, dtype=np.float64):
     ]
 
 
-def dense_kernel(structure: KroneckerSum, factors) -> np.ndarray:
+def dense_kernel(structure: KroneckerStructure, factors) -> np.ndarray:
     """Sums ``numpy.kron`` over terms and ranks in float64, and cuts off the padding."""
     kernel = np.zeros((structure.inputs, structure.features))
     for term, arrays in zip(structure.terms, factors, strict=True):
@@ -68,7 +68,9 @@ def _regroup(draw, size: int, num_factors: int) -> tuple[int, ...]:
 
 
 @st.composite
-def structures(draw, max_terms: int = 3, max_factors: int = 4, max_rank: int = 5) -> KroneckerSum:
+def structures(
+    draw, max_terms: int = 3, max_factors: int = 4, max_rank: int = 5
+) -> KroneckerStructure:
     """A structure of one or more terms of different shapes, padded in about half the cases."""
     first = draw(terms(max_factors=max_factors, max_rank=max_rank))
     found = [first]
@@ -83,5 +85,5 @@ def structures(draw, max_terms: int = 3, max_factors: int = 4, max_rank: int = 5
             draw(st.integers(math.ceil(padded / 1.05), padded))
             for padded in (first.inputs, first.features)
         )
-        return KroneckerSum(tuple(found), *sizes)
-    return KroneckerSum(tuple(found))
+        return KroneckerStructure(tuple(found), *sizes)
+    return KroneckerStructure(tuple(found))

@@ -6,7 +6,9 @@ import pytest
 
 import kfc_jax
 
-MODULES = [f"kfc_jax.{module.name}" for module in pkgutil.iter_modules(kfc_jax.__path__)]
+MODULES = [
+    module.name for module in pkgutil.walk_packages(kfc_jax.__path__, prefix=f"{kfc_jax.__name__}.")
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -14,6 +16,6 @@ def test_examples_in_docstrings_run(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.mark.parametrize("name", ["kfc_jax.linen", "kfc_jax.structure"])
+@pytest.mark.parametrize("name", ["kfc_jax.layers.linen", "kfc_jax.structures.kronecker"])
 def test_modules_that_users_start_from_have_examples(name):
     assert doctest.testmod(importlib.import_module(name)).attempted >= 3

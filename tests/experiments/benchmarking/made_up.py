@@ -1,6 +1,6 @@
 """Results of a benchmark that was never run."""
 
-from experiments.benchmarking.cells import Cell
+from experiments.benchmarking.cases import Cell
 from experiments.benchmarking.results import CellResult, Entry, Results
 from experiments.benchmarking.timing import Timing
 

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.benchmarking.cells import Cell
+from experiments.benchmarking.cases import Cell
 from experiments.benchmarking.contenders import (
     NAMES,
     contenders,
@@ -11,7 +11,7 @@ from experiments.benchmarking.contenders import (
     floor_work,
     low_rank_matrices,
 )
-from kfc_jax import KroneckerSum
+from kfc_jax import KroneckerStructure
 
 
 def kernel_of(arrays, structure):
@@ -54,7 +54,7 @@ def test_the_forward_pass_gives_the_product_alone():
 
 
 def test_low_rank_has_about_as_many_parameters():
-    structure = KroneckerSum.balanced(784, 1024, 16)
+    structure = KroneckerStructure.balanced(784, 1024, 16)
     u, v = low_rank_matrices(structure)
     assert (u.shape[0], v.shape[1]) == (784, 1024)
     assert abs(u.size + v.size - structure.num_parameters) <= (784 + 1024) / 2
@@ -62,7 +62,7 @@ def test_low_rank_has_about_as_many_parameters():
 
 def test_flops_of_the_einsum_are_those_of_an_order_of_two_products():
     b, r, n1, m1, n2, m2 = 8, 3, 4, 6, 5, 2
-    structure = KroneckerSum.parse(f"{r}:{n1}x{m1}*{n2}x{m2}")
+    structure = KroneckerStructure.parse(f"{r}:{n1}x{m1}*{n2}x{m2}")
     a_first = 2 * b * r * n2 * m1 * (n1 + m2)
     b_first = 2 * b * r * n1 * m2 * (n2 + m1)
     assert einsum_flops(structure, b) == min(a_first, b_first)

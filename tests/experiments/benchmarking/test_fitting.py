@@ -6,8 +6,8 @@ import pytest
 
 from experiments.benchmarking.calibration import CELLS, _work, calibrate
 from experiments.benchmarking.fitting import Measurement, fit, losses, quality
-from kfc_jax.costs import KINDS, Costs, Work, costs_of
-from kfc_jax.planning import candidate_programs
+from kfc_jax.product.cost_model import KINDS, Costs, Work, costs_of
+from kfc_jax.product.planner import candidate_programs
 
 TRUE = Costs(
     calls=7e-6,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.benchmarking import peer_layers, peer_process
-from experiments.benchmarking.cells import Cell
+from experiments.benchmarking.cases import Cell
 from experiments.benchmarking.peer_layers import PEERS, PeerWork
 from experiments.benchmarking.peers import PeerProcess
 

@@ -7,7 +7,7 @@ import json
 import random
 import shlex
 
-from kfc_jax import KroneckerSum
+from kfc_jax import KroneckerStructure
 
 CONVOLUTIONS = (("conv1", "5x5x1x20", 500, 576), ("conv2", "5x5x20x50", 25_000, 64))
 BIASES = 20 + 50 + 500 + 10
@@ -37,7 +37,7 @@ def fc1(fc):
                 "fc1", "low_rank", f"rank {fc['rank']}", parameters, 400_000, 2 * parameters
             )
         case "kfc":
-            structure = KroneckerSum.parse(fc["structure"])
+            structure = KroneckerStructure.parse(fc["structure"])
             parameters = structure.num_parameters
             return layer("fc1", "kfc", str(structure), parameters, 400_000, structure.flops(1))
 

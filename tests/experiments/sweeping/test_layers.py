@@ -4,7 +4,7 @@ import pytest
 
 from experiments.models import LayerSpec
 from experiments.sweeping import dense, kfc, low_rank, low_rank_for, structures_for
-from kfc_jax import KroneckerSum
+from kfc_jax import KroneckerStructure
 
 
 @pytest.mark.parametrize("num_factors", [2, 3])
@@ -14,7 +14,7 @@ def test_structures_fit_the_layer_and_its_budgets(size, num_factors):
     structures = structures_for(*size, budgets, num_factors, max_shapes=5)
     assert len(set(structures)) == len(structures) > 2
     for text in structures:
-        structure = KroneckerSum.parse(text)
+        structure = KroneckerStructure.parse(text)
         assert str(structure) == text
         assert (structure.inputs, structure.features) == size
         assert structure.terms[0].num_factors == num_factors
@@ -23,7 +23,7 @@ def test_structures_fit_the_layer_and_its_budgets(size, num_factors):
 
 def test_structures_have_no_bottleneck():
     for text in structures_for(800, 500, [2_600], max_shapes=100):
-        (term,) = KroneckerSum.parse(text).terms
+        (term,) = KroneckerStructure.parse(text).terms
         assert math.prod(min(shape) for shape in term.shapes) >= 250
         assert all(min(shape) > 1 for shape in term.shapes)
 

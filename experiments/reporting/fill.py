@@ -1,0 +1,85 @@
+"""Tables inside a document, written from kept runs: between marks that name runs and table.
+
+    <!-- table results/svhn: Near dense -->
+    anything, replaced
+    <!-- end of table -->
+
+Folders are relative to the document; several, with spaces between them, are one report. A name may
+go on with `, rows with TEXT`: then the table has only these.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from experiments.reporting.compare.groups import compare
+from experiments.reporting.pages.markdown import tables
+from experiments.reporting.trials.read import read_sweeps
+from experiments.system.atomic_files import write_text
+
+_BEGIN = re.compile(r"<!-- table ([^:\n]+): ([^\n]+?) -->\n")
+_END = "<!-- end of table -->"
+_ONLY = ", rows with "
+
+
+def fill(document: str | os.PathLike[str]) -> int:
+    """Writes every marked table of a Markdown document anew; returns how many there are.
+
+    Raises:
+      ValueError: as `filled`. Nothing is written then.
+      OSError: if the document cannot be read or written.
+    """
+    text = filled(document)
+    write_text(Path(document).expanduser(), text)
+    return text.count(_END)
+
+
+def filled(document: str | os.PathLike[str]) -> str:
+    """Returns the text of a Markdown document with every marked table made anew.
+
+    Raises:
+      ValueError: if there is no mark, a mark has no end, its folders hold no finished trials or
+        those of several data sets or models, or there is no such table or row.
+      OSError: if the document cannot be read.
+    """
+    path = Path(document).expanduser()
+    parts = _BEGIN.split(path.read_text())
+    if len(parts) == 1:
+        raise ValueError(
+            f"{path} has no marks for tables; write <!-- table FOLDER: NAME --> and {_END}, each "
+            "on its own line, where one belongs."
+        )
+    made: dict[str, dict[str, list[str]]] = {}
+    text = parts[0]
+    for folders, name, rest in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+        _, end, after = rest.partition(_END)
+        if not end:
+            raise ValueError(f"{path}: the table {folders}: {name} has no {_END} below it.")
+        if folders not in made:
+            made[folders] = _tables(path, folders)
+        title, _, wanted = name.partition(_ONLY)
+        if title not in made[folders]:
+            raise ValueError(
+                f"{path}: {folders} has no table {title!r}; take one of {', '.join(made[folders])}."
+            )
+        head, rows = made[folders][title][:2], made[folders][title][2:]
+        rows = [row for row in rows if wanted in row]
+        if not rows:
+            raise ValueError(f"{path}: no row of {folders}: {title} has {wanted!r}; take less.")
+        lines = "\n".join(head + rows)
+        text += f"<!-- table {folders}: {name} -->\n\n{lines}\n\n{_END}{after}"
+    return text
+
+
+def _tables(document: Path, folders: str) -> dict[str, list[str]]:
+    trials = read_sweeps([document.parent / folder for folder in folders.split()])
+    comparisons = [comparison for comparison in compare(trials) if comparison.splits]
+    if len(comparisons) != 1:
+        titles = ", ".join(comparison.title for comparison in comparisons)
+        raise ValueError(
+            f"{document}: {folders} must hold finished trials of one data set and model, and "
+            f"holds {titles or 'none'}."
+        )
+    return tables(comparisons[0], comparisons[0].splits[0])

@@ -1,0 +1,1 @@
+"""TODO: one line and the public names of this folder."""

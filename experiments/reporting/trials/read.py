@@ -1,0 +1,173 @@
+"""Reads the folders of sweeps, runs and reports: every trial, with how far it came."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.config.fields import flatten
+from experiments.reporting.trials.kept import KEPT_FILE, read_kept
+from experiments.reporting.trials.trial import SPLITS, Layer, Outcome, Trial
+
+
+def read_sweeps(paths: Sequence[str | os.PathLike[str]]) -> list[Trial]:
+    """Reads every trial of the folders, in the order in which the sweeps planned them.
+
+    Args:
+      paths: work folders of sweeps, folders of run folders, single run folders, or the folders of
+        reports on them, which keep all that a report needs.
+
+    Raises:
+      ValueError: if there is no path, or one of them is no folder or has no trial in it.
+    """
+    if not paths:
+        raise ValueError("There is nothing to report; name the --workdir of a sweep or of a run.")
+    folders = [Path(path).expanduser().absolute() for path in paths]
+    names = [folder.name for folder in folders]
+    labels = [n if names.count(n) == 1 else str(p) for n, p in zip(names, paths, strict=True)]
+    return [
+        trial
+        for folder, label in dict(zip(folders, labels, strict=True)).items()
+        for trial in _read_sweep(folder, label)
+    ]
+
+
+def _read_sweep(folder: Path, label: str) -> list[Trial]:
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; name the --workdir of a sweep or of a run.")
+    if (folder / "config.json").exists():
+        return [_read_trial(folder, label, {})]
+    if (folder / KEPT_FILE).exists() and not (folder / "sweep.json").exists():
+        return read_kept(folder)
+    plan = (_read_json(folder / "sweep.json")[0] or {}).get("trials", [])
+    planned = {str(entry["name"]): entry for entry in plan if isinstance(entry, dict)}
+    # Folders that the plan does not name are of an earlier plan, or there is no plan.
+    found = sorted(
+        child.name
+        for child in folder.iterdir()
+        if (child / "config.json").exists() or (child / "trial.json").exists()
+    )
+    names = list(dict.fromkeys([*planned, *found]))
+    if not names:
+        raise ValueError(
+            f"{folder} holds no trial: neither a sweep.json with trials, nor a folder with a "
+            "config.json, nor a report's runs.jsonl. Name the --workdir of a sweep or of a run."
+        )
+    return [_read_trial(folder / name, label, planned.get(name, {})) for name in names]
+
+
+def _read_trial(folder: Path, sweep: str, planned: dict[str, Any]) -> Trial:
+    record = _read_json(folder / "trial.json")[0] or {}
+    config = flatten(_read_json(folder / "config.json")[0] or {})
+    curve, split, last_step = _read_curve(folder / "metrics.jsonl")
+    outcome, damage = _read_outcome(folder / "result.json")
+    said = str(record.get("state", ""))
+    problem = str(record.get("error") or "")
+    if outcome:
+        state, problem = "done", ""
+    elif damage:
+        state, problem = "unreadable", damage
+    elif said in ("running", "failed", "stopped"):
+        state = said
+    else:
+        started = bool(config) or said == "done"
+        state = "unfinished" if started else "pending"
+    if state in ("running", "unfinished", "stopped") and last_step:
+        problem = "\n".join(filter(None, (f"came to step {last_step:,}", problem)))
+    attempts = record.get("attempts")
+    overrides = record.get("overrides", planned.get("overrides"))
+    return Trial(
+        sweep=sweep,
+        name=folder.name,
+        folder=folder,
+        state=state,
+        attempts=attempts if isinstance(attempts, int) else None,
+        overrides=overrides if isinstance(overrides, dict) else {},
+        config=config,
+        outcome=outcome,
+        curve=curve,
+        curve_split=split,
+        command=str(record.get("command") or ""),
+        problem=problem,
+    )
+
+
+def _read_outcome(path: Path) -> tuple[Outcome | None, str]:
+    """Returns the outcome, or None and what is wrong with the file (empty: it is not there)."""
+    result, damage = _read_json(path)
+    if result is None:
+        return None, damage
+    try:
+        return _outcome(result), ""
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return None, f"{path.name} lacks what a report needs ({type(error).__name__}: {error})"
+
+
+def _outcome(result: dict[str, Any]) -> Outcome:
+    splits = {split: result[split] for split in SPLITS if result.get(split)}
+    errors = _errors(result)
+    if not all(map(math.isfinite, errors.values())):
+        raise ValueError(f"the errors are {errors}")
+    compression = result.get("compression", {})
+    whole, seconds, device = result["whole_model"], result["seconds"], result["device"]
+    names = [field.name for field in dataclasses.fields(Layer)]
+    return Outcome(
+        errors=errors,
+        losses={split: float(values["loss"]) for split, values in splits.items()},
+        examples={split: int(values["examples"]) for split, values in splits.items()},
+        layers=tuple(Layer(**{n: layer[n] for n in names}) for layer in result["layers"]),
+        parameters=int(whole["parameters"]),
+        dense_parameters=int(whole["dense_parameters"]),
+        flops=int(whole["flops_per_example"]),
+        dense_flops=int(whole["dense_flops_per_example"]),
+        # Waiting for data is a part of the training time.
+        seconds=float(sum(s for name, s in seconds.items() if name != "data_wait")),
+        train_seconds=float(seconds["train"]),
+        device=f"{device['count']} x {device['kind']}",
+        git_revision=str(result.get("git_revision") or ""),
+        before=_errors(compression.get("before_training", {})),
+        output_errors={
+            name: float(layer["output_error"])
+            for name, layer in compression.get("layers", {}).items()
+            if layer["output_error"] is not None
+        },
+    )
+
+
+def _errors(result: dict[str, Any]) -> dict[str, float]:
+    return {split: float(result[split]["error"]) for split in SPLITS if result.get(split)}
+
+
+def _read_curve(path: Path) -> tuple[tuple[tuple[float, float], ...], str, int]:
+    """Returns the error by epoch, its split, and the last step with metrics."""
+    curves: dict[str, list[tuple[float, float]]] = {"validation": [], "train": []}
+    last_step = 0
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        try:
+            metrics = json.loads(line)
+            last_step = int(metrics["step"])
+            for split, points in curves.items():
+                if (error := metrics.get(f"{split}/error")) is not None:
+                    points.append((float(metrics["epoch"]), float(error)))
+        except (ValueError, KeyError, TypeError):
+            continue  # a line that was cut off, or of another sort
+    split = "validation" if curves["validation"] else "train"
+    return tuple(curves[split]), split, last_step
+
+
+def _read_json(path: Path) -> tuple[dict[str, Any] | None, str]:
+    """Returns the content, or None and what is wrong with the file (empty: it is not there)."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None, ""
+    except (OSError, ValueError) as error:
+        return None, f"{path.name} cannot be read ({error})"
+    if not isinstance(content, dict):
+        return None, f"{path.name} cannot be read (it holds no object)"
+    return content, ""

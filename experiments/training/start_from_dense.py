@@ -1,0 +1,198 @@
+"""Starting a run from a finished one: its parameters, decomposed to the structures of the config.
+
+`config.compression.source` names the finished run. Its model is the config's, but for what its
+fully connected layers are made of.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from experiments.data import ImageSet
+from experiments.models import READERS, make_model
+from experiments.models.layer_costs import LayerCost, layer_costs
+from experiments.runs.finished import FinishedRun, load_named_run, read_named_run
+from experiments.system.devices import shardings
+from kfc_jax import InputStatistics, convert, reorder_units, to_dense
+from kfc_jax.compress import input_statistics
+from kfc_jax.compress.dense_layers import subtree
+
+_SPLITS = ("validation", "test")
+_MOST_IMAGES = 20_000  # that tell what layers see: many times the inputs of a layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where a run that compresses another one starts.
+
+    Attributes:
+      params: the model's parameters.
+      batch_stats: the source's running statistics.
+      layers: structure, relative error and output error of every layer that was decomposed, by its
+        name.
+      seconds: what the decomposition took.
+    """
+
+    params: Any
+    batch_stats: Any
+    layers: dict[str, dict[str, Any]]
+    seconds: float
+
+
+def check_source(config: ConfigDict, workdir: str | os.PathLike[str] | None = None) -> None:
+    """Checks that the config's run can start from its source, if it has one.
+
+    Args:
+      config: the whole config.
+      workdir: the folder of the run, where known.
+
+    Raises:
+      ValueError: naming the source, what is wrong with it, and a remedy.
+    """
+    if not (name := config.compression.source):
+        return
+    source, _ = read_named_run("compression.source", name, workdir)
+    theirs, ours = (dict(_common_fields(c.model)) for c in (source, config))
+    for field in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(field) != ours.get(field):
+            raise ValueError(
+                f"config.compression.source is {name!r}, a run of another model: its model.{field} "
+                f"is {theirs.get(field)!r}, and config.model.{field} is {ours.get(field)!r}. Take "
+                "the source's own config, or another source."
+            )
+    if config.data.num_validation and source.data.name == config.data.name:
+        for field, other, value in (
+            ("data.num_validation", source.data.num_validation, config.data.num_validation),
+            ("seed", source.seed, config.seed),
+        ):
+            if other != value:
+                raise ValueError(
+                    f"config.{field} is {value}, but {other} in config.compression.source, "
+                    f"{name!r}, which was therefore trained on some of this run's validation "
+                    f"images. Set config.{field}={other}, or config.data.num_validation=0."
+                )
+
+
+def load_source(config: ConfigDict) -> FinishedRun | None:
+    """Returns the run that the config's run starts from; None if it has none.
+
+    Raises:
+      ValueError: if it is no finished run, its checkpoint is not of its model, or a number in it is
+        not finite.
+    """
+    if not (name := config.compression.source):
+        return None
+    run = load_named_run("compression.source", name)
+    for path, leaf in flatten_dict(run.params, sep="/").items():
+        if not np.isfinite(leaf).all():
+            raise ValueError(
+                f"config.compression.source is {name!r}, whose {path} has numbers that are NaN or "
+                "infinite; take a run that did not diverge."
+            )
+    return run
+
+
+def decompose(
+    source: FinishedRun,
+    costs: list[LayerCost],
+    statistics: Mapping[str, InputStatistics],
+    *,
+    weighted: bool,
+    reordered: bool,
+) -> Start:
+    """Decomposes the source's layers to the structures that `costs` tell of a run's model.
+
+    Layers of the same structure in both keep their arrays. The rest of the source is made dense
+    first, if it is not.
+
+    Args:
+      source: the run to start from.
+      costs: the layers of the model to start with.
+      statistics: what the source's layers see.
+      weighted: whether the errors of outputs are minimised, not those of kernels.
+      reordered: whether hidden units are put in the order with the least error first.
+    """
+    started = time.perf_counter()
+    before, after = structures_of(_costs(source)), structures_of(costs)
+    changed = {name: text for name, text in after.items() if text != before[name]}
+    dense = to_dense(source.params, {name: before[name] for name in changed})
+    if reordered:
+        are_dense = {name for name in before if before[name] == "dense" or name in changed}
+        readers = {name: reader for name, reader in READERS.items() if {name, reader} <= are_dense}
+        dense, statistics = reorder_units(
+            dense, changed, readers, statistics=statistics, weighted=weighted
+        )
+    params, reports = convert(dense, changed, statistics=statistics if weighted else None)
+    again = to_dense(params, changed)
+    layers = {
+        name: {
+            "structure": after[name],
+            "relative_error": report.relative_error,
+            "output_error": statistics[name].output_error(
+                *(subtree(tree, name.split("/"))["kernel"] for tree in (dense, again)),
+                has_bias="bias" in subtree(dense, name.split("/")),
+            ),
+        }
+        for name, report in reports.items()
+    }
+    replicated, _ = shardings()
+    params, batch_stats = jax.device_put((params, source.batch_stats), replicated)
+    return Start(params, batch_stats, layers, time.perf_counter() - started)
+
+
+def dense_params(source: FinishedRun) -> Any:
+    """Returns the source's parameters with dense layers."""
+    return to_dense(source.params, structures_of(_costs(source)))
+
+
+def source_statistics(
+    source: FinishedRun, images: ImageSet, batch_size: int
+) -> dict[str, InputStatistics]:
+    """Returns what the fully connected layers of the source see of `images`, not augmented.
+
+    Of more than 20,000 images that many are taken, evenly from the first to the last.
+    """
+    variables = {"params": source.params, "batch_stats": source.batch_stats}
+    model = make_model(source.config.model)
+    return input_statistics(model, variables, _batches(images, batch_size), train=False)
+
+
+def structures_of(costs: list[LayerCost]) -> dict[str, str]:
+    """Returns the structures of the fully connected layers, as `kfc_jax.convert` takes them."""
+    return {
+        cost.name: "dense" if cost.kind == "dense" else cost.structure
+        for cost in costs
+        if cost.kind in ("dense", "kfc", "low_rank")
+    }
+
+
+def source_errors(source: FinishedRun) -> dict[str, Any]:
+    """Returns what the source reached, by split; None where it was not evaluated."""
+    return {split: source.result.get(split) for split in _SPLITS}
+
+
+def _costs(source: FinishedRun) -> list[LayerCost]:
+    return layer_costs(make_model(source.config.model), source.config.model.image_shape)
+
+
+def _batches(images: ImageSet, size: int) -> Iterator[Float[Array, "batch h w c"]]:
+    chosen = np.linspace(0, len(images) - 1, min(len(images), _MOST_IMAGES)).round().astype(int)
+    for start in range(0, len(chosen), size):
+        yield images.images[chosen[start : start + size]].astype(np.float32) / 255
+
+
+def _common_fields(model: ConfigDict) -> Iterator[tuple[str, Any]]:
+    """Yields the fields of a model's config that are not what a layer is made of."""
+    for name, value in model.items():
+        is_layer = isinstance(value, ConfigDict) and "kind" in value
+        yield name, "a fully connected layer" if is_layer else value

@@ -1,0 +1,187 @@
+"""Whole models: plan what becomes of every dense layer, convert the parameters, and back.
+
+Works on the parameters of any Flax model, a nested dict. A dense layer is one that holds a matrix
+``kernel``, and perhaps a ``bias``, and nothing else; all other layers are left alone.
+
+The error that is kept small is the root of the sum of the layers' squared relative errors: to
+first order, what the layers do to the signal adds up. With `InputStatistics`, a layer's error is
+that of its output, otherwise that of its kernel.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from kfc_jax.compress.allocation import least_cost, least_error
+from kfc_jax.compress.budget import ERROR, FLOPS, Budget
+from kfc_jax.compress.dense_layers import (
+    DenseLayer,
+    Statistics,
+    check_paths,
+    dense_layers,
+    list_layers,
+    second_moment_of,
+)
+from kfc_jax.compress.options import METHODS, Choice, KernelOptions
+from kfc_jax.compress.plan import (
+    DENSE,
+    LOW_RANK,
+    CompressionPlan,
+)
+from kfc_jax.structures import KroneckerStructure
+
+_MOST_ROUNDS = 12
+
+
+def plan_compression(
+    params: Mapping[str, Any],
+    budget: Budget | int | float,
+    *,
+    method: str = "auto",
+    statistics: Statistics | None = None,
+    include: Sequence[str] = ("*",),
+    exclude: Sequence[str] = (),
+    structures: Mapping[str, str | KroneckerStructure] | None = None,
+    min_matrix_rank: float = 0.0,
+    max_shapes: int = 32,
+) -> CompressionPlan:
+    """Chooses for every dense layer its structure, so that the total error is least.
+
+    Options are all shapes of two factors at every rank (those of a flattened feature map as
+    positions (x) channels among them), low rank, and to leave the layer; none of more parameters
+    or FLOPs than the dense layer. They are shared out exactly: for the errors that were found, no
+    other choice within the budget is better.
+
+    Without statistics, the errors are those of the optimal decompositions (for kernels above four
+    million entries close upper bounds, until the choice is made). With them, shapes are compared by
+    a few sweeps, and the chosen ones decomposed in full; ranks at which a sweep would take many
+    seconds are left out.
+
+    Example::
+
+      >>> import jax.numpy as jnp
+      >>> from kfc_jax import plan_compression
+      >>> kernel = jnp.kron(jnp.eye(6, 8), jnp.arange(64.0).reshape(8, 8))
+      >>> plan = plan_compression({"fc": {"kernel": kernel, "bias": jnp.zeros(64)}}, 0.06)
+      >>> plan.structures, plan.parameters, round(plan.error, 3)
+      ({'fc': '1:6x8*8x8'}, 176, 0.0)
+
+    Args:
+      params: the parameters, of any floating type.
+      budget: a `Budget`; a float is a fraction of the model's parameters, an integer their number.
+        For an error bound, the fewest parameters are found.
+      method: ``kfc``, ``low_rank`` or ``auto``, which takes for each layer the better one.
+      statistics: what the layers see, by path, as `input_statistics` finds it.
+      include: patterns (``*/mlp/*``) of the paths of layers that may be replaced.
+      exclude: patterns of those that may not, out of the included ones.
+      structures: structures that are fixed by hand, by path: ``dense``, ``rank 3``, or the text
+        form of a `KroneckerStructure`, also of several terms.
+      min_matrix_rank: the least fraction of its full matrix rank that a new kernel must be able to
+        have. Some shapes, such as ``400x1*2x500``, and low rank make a bottleneck of the layer.
+        Often their error is the least, but after training shapes without one are better; so take
+        0.5 before training (with method ``low_rank`` it is not considered).
+      max_shapes: how many shapes are looked at where that takes long: in kernels of over four
+        million entries half of them those with the smallest factors, the others evenly spread over
+        the rest; with statistics the most promising ones.
+
+    Raises:
+      ValueError: if the budget cannot be met (the message names the least that can), a kernel has
+        numbers that are not finite, or an argument does not suit the parameters.
+    """
+    if not isinstance(budget, Budget):
+        budget = Budget.parameters(budget)
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; take one of {', '.join(METHODS)}.")
+    if not 0 <= min_matrix_rank <= 1:
+        raise ValueError(f"min_matrix_rank is {min_matrix_rank}; it must be a fraction, 0 to 1.")
+    if max_shapes < 1:
+        raise ValueError(f"max_shapes is {max_shapes}; it must be at least 1.")
+    layers = dense_layers(params)
+    fixed = {path: str(structure) for path, structure in (structures or {}).items()}
+    check_paths(fixed, layers)
+    for patterns in (include, exclude):
+        for pattern in patterns:
+            if pattern != "*" and not fnmatch.filter(layers, pattern):
+                raise ValueError(f"No dense layer matches {pattern!r}; {list_layers(layers)}")
+    for path in layers:
+        is_open = any(fnmatch.fnmatchcase(path, pattern) for pattern in include)
+        if not is_open or any(fnmatch.fnmatchcase(path, pattern) for pattern in exclude):
+            fixed.setdefault(path, DENSE)
+
+    options = [
+        KernelOptions(
+            path,
+            layer.kernel,
+            None if fixed.get(path) == DENSE else second_moment_of(layer, statistics),
+            cost=_flops if budget.kind == FLOPS else _parameters,
+            method=method,
+            structure=fixed.get(path),
+            min_matrix_rank=0.0 if method == LOW_RANK else min_matrix_rank,
+            max_shapes=max_shapes,
+        )
+        for path, layer in layers.items()
+    ]
+    other = sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(params)) - sum(
+        math.prod(layer.kernel.shape) for layer in layers.values()
+    )
+    limit = None if budget.kind == ERROR else _kernel_limit(budget, options, layers, other)
+    for option in options:
+        rest = sum(o.least for o in options) - option.least
+        option.estimate(None if limit is None else limit - rest)
+    chosen = _choose(options, budget, limit)
+    plans = tuple(option.plan(choice) for option, choice in zip(options, chosen, strict=True))
+    return CompressionPlan(plans, other, str(budget), method)
+
+
+def _choose(options: Sequence[KernelOptions], budget: Budget, limit: int | None) -> list[Choice]:
+    """Allocates by what is known, finds the truth about what was chosen, and so on."""
+
+    def allocate(*, measured: bool = False) -> list[Choice]:
+        fronts, choices = zip(*(option.front(measured=measured) for option in options), strict=True)
+        indices = least_cost(fronts, budget.value) if limit is None else least_error(fronts, limit)
+        return [of_layer[i] for of_layer, i in zip(choices, indices, strict=True)]
+
+    if not options:
+        return []
+    for option, choice in zip(options, allocate(), strict=True):
+        option.compare(option.cost_of(choice))
+    for _ in range(_MOST_ROUNDS):
+        chosen = allocate()
+        # All are measured, so this is a list and no generator.
+        if not any([o.measure(choice) for o, choice in zip(options, chosen, strict=True)]):
+            return chosen
+    return allocate(measured=True)
+
+
+def _kernel_limit(
+    budget: Budget,
+    options: Sequence[KernelOptions],
+    layers: Mapping[str, DenseLayer],
+    other: int,
+) -> int:
+    """Returns what the budget leaves for the kernels."""
+    size = sum(math.prod(layer.kernel.shape) for layer in layers.values())
+    fixed, dense = (0, 2 * size) if budget.kind == FLOPS else (other, other + size)
+    limit, least = budget.limit(dense), fixed + sum(option.least for option in options)
+    if limit < least:
+        outside = f", {other:,} of them outside the dense kernels" if fixed else ""
+        raise ValueError(
+            f"The budget {budget} allows {limit:,} {budget.kind}, but these layers cannot have "
+            f"fewer than {least:,} ({least / dense:.2%} of {dense:,}{outside}): raise it to that, "
+            "or let more layers be replaced."
+        )
+    return limit - fixed
+
+
+def _parameters(structure: KroneckerStructure) -> int:
+    return structure.num_parameters
+
+
+def _flops(structure: KroneckerStructure) -> int:
+    return structure.flops(1)

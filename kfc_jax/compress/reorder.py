@@ -1,0 +1,79 @@
+"""Reordering a model's hidden units so that its layers decompose better; the function stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kfc_jax.compress.dense_layers import (
+    Statistics,
+    check_paths,
+    copy_tree,
+    dense_layers,
+    second_moment_of,
+    subtree,
+)
+from kfc_jax.compress.plan import DENSE, LOW_RANK, Structures, read_structure, structures_of
+from kfc_jax.compress.statistics import InputStatistics
+from kfc_jax.decompose import unit_order
+
+
+def reorder_units(
+    params: Mapping[str, Any],
+    plan: Structures,
+    readers: Mapping[str, str],
+    *,
+    statistics: Statistics | None = None,
+    weighted: bool = True,
+) -> tuple[dict[str, Any], dict[str, InputStatistics] | None]:
+    """Returns parameters of the same function, with hidden units in an order that suits `plan`.
+
+    The outputs of a layer that becomes a Kronecker sum are permuted by `unit_order`: the columns of
+    its kernel, its bias, and the rows of the layer that reads them. `convert` then has a smaller
+    error at the same size. Layers that stay dense or become low rank gain nothing and stay.
+
+    Args:
+      params: the parameters of the dense model.
+      plan: a plan, or structures by path.
+      readers: by the path of a layer, that of the dense layer that reads its outputs: all of them,
+        nothing else does, and between the two there is nothing but what acts on every unit alike
+        (activations, dropout; not normalisation with parameters of its own).
+      statistics: what the layers see, as for `convert`.
+      weighted: whether the error is that of the outputs, by the statistics, not that of kernels.
+
+    Returns:
+      The parameters, and the statistics of the layers as they are now (None without).
+
+    Raises:
+      ValueError: if a layer is not there, or a reader has other inputs than the layer has outputs.
+    """
+    layers, structures = dense_layers(params), structures_of(plan)
+    check_paths([*structures, *readers, *readers.values()], layers)
+    for path, reader in readers.items():
+        features, inputs = layers[path].kernel.shape[1], layers[reader].kernel.shape[0]
+        if features != inputs or path == reader:
+            raise ValueError(
+                f"Layer {reader!r} cannot read the outputs of {path!r}: it has {inputs} inputs, "
+                f"and {path!r} has {features} outputs. Name the layer that comes next."
+            )
+    new = copy_tree(params)
+    moved = None if statistics is None else dict(statistics)
+    for path, reader in readers.items():
+        method, structure = read_structure(structures.get(path, DENSE), *layers[path].kernel.shape)
+        if method in (DENSE, LOW_RANK):
+            continue
+        layer = dense_layers(new)[path]
+        order = unit_order(
+            layer.kernel,
+            structure,
+            second_moment=second_moment_of(layer, moved if weighted else None),
+        )
+        arrays = subtree(new, layer.keys)
+        arrays["kernel"] = arrays["kernel"][:, order]
+        if layer.bias is not None:
+            arrays["bias"] = arrays["bias"][order]
+        reading = subtree(new, layers[reader].keys)
+        reading["kernel"] = reading["kernel"][order]
+        if moved is not None and reader in moved:
+            moved[reader] = moved[reader].reordered(order)
+    return new, moved

@@ -1,0 +1,219 @@
+"""Flax linen layers that stand where ``nn.Dense`` stood."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from flax.linen.linear import PromoteDtypeFn, default_kernel_init
+from flax.typing import DotGeneralT, Dtype, PrecisionLike
+from jax import lax
+from jax.nn.initializers import Initializer
+from jaxtyping import Array, Float
+
+from kfc_jax.layers.initializers import factor_initializer
+from kfc_jax.product import kronecker_matmul
+from kfc_jax.structures import DEFAULT_RANK, KroneckerStructure, KroneckerTerm
+
+
+class _FactoredDense(nn.Module):
+    """The fields of ``nn.Dense``, in its order and with its defaults, and what follows from them.
+
+    A subclass says which factors there are (``resolve_structure`` and ``factor_names``).
+    """
+
+    features: int
+    use_bias: bool = True
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    precision: PrecisionLike = None
+    kernel_init: Initializer = default_kernel_init
+    bias_init: Initializer = nn.initializers.zeros_init()
+    promote_dtype: PromoteDtypeFn = promote_dtype
+    dot_general: DotGeneralT | None = None
+    dot_general_cls: Any = None
+
+    def _dot_general_replacement(self) -> DotGeneralT | None:
+        """Returns what replaces ``lax.dot_general``; of a class, one instance per product."""
+        if self.dot_general_cls is not None:
+            return lambda *args, **kwargs: self.dot_general_cls()(*args, **kwargs)
+        return self.dot_general
+
+    def _bias(self) -> Float[Array, " features"] | None:
+        if not self.use_bias:
+            return None
+        return self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+
+
+class KFCDense(_FactoredDense):
+    """A dense layer whose kernel is a sum of Kronecker products of small factors.
+
+    It takes the place of ``nn.Dense`` with no other change: every field of ``nn.Dense`` is there,
+    with the same name, order, default and meaning. The kernel is stored and multiplied factor by
+    factor (Zhou & Wu, arXiv 1507.05775, section 3).
+
+    Example::
+
+      >>> import jax, jax.numpy as jnp
+      >>> from kfc_jax import KFCDense
+      >>> layer = KFCDense(features=1024, structure="8:28x32*28x32")
+      >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 784)))
+      >>> jax.tree.map(jnp.shape, variables)["params"]
+      {'bias': (1024,), 'kernel_0_0': (8, 28, 32), 'kernel_0_1': (8, 28, 32)}
+
+    Parameters are ``kernel_{term}_{factor}`` of shape ``(rank, n_k, m_k)``, and ``bias``.
+
+    Attributes:
+      features: number of output features.
+      use_bias: whether to add a bias to the output.
+      dtype: type of the computation (default: inferred from input and parameters).
+      param_dtype: type of the parameters.
+      precision: numerical precision, see ``jax.lax.Precision``.
+      kernel_init: initialiser of a dense kernel; the factors' product takes over its variance (see
+        ``kfc_jax.layers.initializers``).
+      bias_init: initialiser of the bias.
+      promote_dtype: function that brings ``(inputs, *factors, bias)`` to one type.
+      dot_general: replacement for ``jax.lax.dot_general``, used for every product, one factor
+        after the other.
+      dot_general_cls: class of such replacements; one instance is made for every product.
+      structure: the kernel's structure, a single term, or its text form. Default: one balanced term
+        for the input that the layer sees, from ``rank`` and ``num_factors``.
+      rank: rank of the balanced term. Default: 8, less for small layers.
+      num_factors: number of factors of the balanced term.
+      strategy: how to multiply by the factors, one of ``kfc_jax.product.planner.STRATEGIES``.
+        Default: what is predicted to be fastest for the batch and the platform.
+      forward_mode: whether ``jax.jvp``, ``jax.linearize`` and ``jax.jacfwd`` through the layer are
+        needed, see ``kronecker_matmul``.
+    """
+
+    structure: KroneckerStructure | KroneckerTerm | str | None = None
+    rank: int | None = None
+    num_factors: int = 2
+    strategy: str = "auto"
+    forward_mode: bool = False
+
+    def resolve_structure(self, inputs: int) -> KroneckerStructure:
+        """Returns the structure for a kernel of ``(inputs, features)``.
+
+        Raises:
+          ValueError: if the structure does not fit, or is given together with a rank.
+        """
+        if self.structure is None:
+            return KroneckerStructure.balanced(inputs, self.features, self.rank, self.num_factors)
+        if self.rank is not None:
+            raise ValueError(
+                f"KFCDense got structure='{self.structure}' and rank={self.rank}: the structure "
+                "already holds its ranks, so leave rank out."
+            )
+        structure = self.structure
+        if isinstance(structure, str):
+            structure = KroneckerStructure.parse(structure)
+        elif isinstance(structure, KroneckerTerm):
+            structure = KroneckerStructure((structure,))
+        if not isinstance(structure, KroneckerStructure):
+            raise ValueError(
+                f"KFCDense got structure={structure!r}; give a KroneckerStructure, a "
+                "KroneckerTerm, or a text such as '8:28x32*28x32'."
+            )
+        return structure.fit(inputs, self.features)
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
+        """Returns ``inputs @ kernel + bias``.
+
+        Raises:
+          ValueError: at trace time, if the structure does not fit the inputs and features.
+        """
+        structure = self.resolve_structure(jnp.shape(inputs)[-1])
+        arrays = [
+            self.param(
+                f"kernel_{t}_{k}",
+                factor_initializer(self.kernel_init, structure, t, k),
+                (term.rank, *shape),
+                self.param_dtype,
+            )
+            for t, term in enumerate(structure.terms)
+            for k, shape in enumerate(term.shapes)
+        ]
+        bias = self._bias()
+        inputs, *arrays, bias = self.promote_dtype(inputs, *arrays, bias, dtype=self.dtype)
+        remaining = iter(arrays)
+        factors = [[next(remaining) for _ in term.shapes] for term in structure.terms]
+        outputs = kronecker_matmul(
+            inputs,
+            factors,
+            structure=structure,
+            precision=self.precision,
+            dot_general=self._dot_general_replacement(),
+            strategy=self.strategy,
+            forward_mode=self.forward_mode,
+        )
+        return outputs if bias is None else outputs + bias
+
+
+class LowRankDense(_FactoredDense):
+    """A dense layer whose kernel is a product of two thin matrices: the SVD baseline.
+
+    Example::
+
+      >>> import jax, jax.numpy as jnp
+      >>> from kfc_jax import LowRankDense
+      >>> layer = LowRankDense(features=500, rank=3)
+      >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 800)))
+      >>> jax.tree.map(jnp.shape, variables)["params"]
+      {'bias': (500,), 'kernel_u': (800, 3), 'kernel_v': (3, 500)}
+
+    Attributes:
+      features: number of output features; this and the other fields of ``nn.Dense`` are as in
+        ``KFCDense``.
+      rank: columns of ``kernel_u`` and rows of ``kernel_v``. Default: 8, less for small layers,
+        which are to have at least twofold fewer parameters than dense ones.
+    """
+
+    rank: int | None = None
+
+    def resolve_rank(self, inputs: int) -> int:
+        """Returns the rank for a kernel of ``(inputs, features)``.
+
+        Raises:
+          ValueError: if the rank is below 1 or above the kernel's smaller side.
+        """
+        full = min(inputs, self.features)
+        halving = inputs * self.features // (2 * (inputs + self.features))
+        rank = max(1, min(DEFAULT_RANK, halving)) if self.rank is None else self.rank
+        if not 1 <= rank <= full:
+            raise ValueError(
+                f"LowRankDense got rank={rank} for a kernel of {inputs}x{self.features}, whose "
+                f"full rank is {full}: take a rank from 1 to {full}."
+            )
+        return rank
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
+        """Returns ``inputs @ kernel_u @ kernel_v + bias``."""
+        size = jnp.shape(inputs)[-1]
+        rank = self.resolve_rank(size)
+        # A low-rank kernel is a Kronecker sum of columns and rows, so its scale is known already.
+        structure = KroneckerStructure((KroneckerTerm(((size, 1), (1, self.features)), rank),))
+        u, v = (
+            self.param(
+                name,
+                factor_initializer(self.kernel_init, structure, 0, k, kernel_axes=kernel_axes),
+                shape,
+                self.param_dtype,
+            )
+            for k, (name, shape, kernel_axes) in enumerate(
+                (
+                    ("kernel_u", (size, rank), (0, None)),
+                    ("kernel_v", (rank, self.features), (None, 1)),
+                )
+            )
+        )
+        inputs, u, v, bias = self.promote_dtype(inputs, u, v, self._bias(), dtype=self.dtype)
+        outputs, dot_general = inputs, self._dot_general_replacement() or lax.dot_general
+        for factor in (u, v):
+            contract = ((outputs.ndim - 1,), (0,))
+            outputs = dot_general(outputs, factor, (contract, ((), ())), precision=self.precision)
+        return outputs if bias is None else outputs + bias

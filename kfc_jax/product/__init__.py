@@ -1,0 +1,21 @@
+"""Multiplication by a kernel that is stored as factors, in the fastest way that is known.
+
+- `kronecker_matmul`: `x @ kernel`, factor by factor.
+- `materialize`: the dense kernel that factors stand for.
+- `explain`, `Explanation`: how a product will be done, and what it costs.
+- `Factors`: the type of factors.
+- `STRATEGIES`: the ways to multiply.
+"""
+
+from kfc_jax.product.explanation import Explanation, explain
+from kfc_jax.product.matmul import Factors, kronecker_matmul, materialize
+from kfc_jax.product.planner import STRATEGIES
+
+__all__ = [
+    "STRATEGIES",
+    "Explanation",
+    "Factors",
+    "explain",
+    "kronecker_matmul",
+    "materialize",
+]

@@ -1,0 +1,250 @@
+"""The maths of a Kronecker-factored kernel: multiply by it, or form it.
+
+Order convention, that of ``jnp.kron``: indices are row-major, the first factor's the slow ones,
+``(A (x) B)[i1*n2 + i2, j1*m2 + j2] = A[i1, j1] * B[i2, j2]``. The factors of one term are arrays
+``(rank, n_k, m_k)``, and the term is the sum over the leading axis of their Kronecker products.
+
+A product ``x @ (A (x) B)`` is done factor by factor (Zhou & Wu, arXiv 1507.05775, section 3.1), in
+the order and with the strategy that ``kfc_jax.product.planner`` chooses for the structure, the
+batch and the platform. The choice among platforms is made when a program is lowered. The backward
+pass has a plan of its own; it keeps only the inputs and the factors, and computes the rest again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from kfc_jax.product.cost_model import costs_of
+from kfc_jax.product.factors import TermFactors, contract_in_order, form_kernel
+from kfc_jax.product.planner import Program, check_strategy, make_plan
+from kfc_jax.product.strategies import gradients, multiply
+from kfc_jax.structures import KroneckerStructure, KroneckerTerm
+
+Factors = Sequence[TermFactors]
+DotGeneral = Callable[..., Any]
+
+
+def structure_of(factors: Factors) -> KroneckerStructure:
+    """Returns the structure that the shapes of ``factors`` spell, without padding.
+
+    Raises:
+      ValueError: if the arrays are not three-dimensional, the ranks within a term differ, or the
+        terms do not give kernels of the same size.
+    """
+    terms = []
+    for index, term in enumerate(factors):
+        shapes = [jnp.shape(factor) for factor in term]
+        if not shapes or any(len(s) != 3 for s in shapes) or len({s[0] for s in shapes}) > 1:
+            raise ValueError(
+                f"The factors of term {index} have shapes {shapes}: each term needs at least one, "
+                "every one of shape (rank, rows, columns) with the same rank."
+            )
+        terms.append(KroneckerTerm(tuple(s[1:] for s in shapes), shapes[0][0]))
+    return KroneckerStructure(tuple(terms))
+
+
+def kronecker_matmul(
+    x: Float[Array, "*batch inputs"],
+    factors: Factors,
+    *,
+    structure: KroneckerStructure | None = None,
+    precision: lax.PrecisionLike = None,
+    dot_general: DotGeneral | None = None,
+    strategy: str = "auto",
+    forward_mode: bool = False,
+) -> Float[Array, "*batch features"]:
+    """Returns ``x @ kernel`` for the kernel that ``factors`` stand for.
+
+    Works under ``jit``, ``grad`` (any number of times), ``vmap``, ``remat`` and ``shard_map``, and
+    in any float type; the result has the promoted type of ``x`` and the factors. ``explain`` shows
+    how it is done.
+
+    Args:
+      x: inputs with any leading axes, also none, also of size zero.
+      factors: for every term a sequence of N arrays ``(rank, n_k, m_k)``.
+      structure: needed only if the terms are padded: tells the kernel's true size.
+      precision: as in ``jax.lax.dot_general``.
+      dot_general: replacement for ``jax.lax.dot_general``. With one, the factors are contracted one
+        after the other, the whole batch at once, by the same products for every batch.
+      strategy: how to multiply, one of ``kfc_jax.product.planner.STRATEGIES``; ``auto``: what is
+        predicted to be fastest.
+      forward_mode: whether forward-mode differentiation (``jax.jvp``, ``jax.linearize``,
+        ``jax.jacfwd``) of this product is needed. The gradient then follows the forward pass's
+        plan. Forward over reverse, ``jax.jvp`` of ``jax.grad``, works without it.
+
+    Raises:
+      ValueError: if the factors do not have the structure's shapes or form no structure (their
+        rank may be above the most useful one), ``x`` does not have its inputs, or there is no such
+        strategy.
+    """
+    x = jnp.asarray(x)
+    structure = _checked(factors, structure)
+    check_strategy(strategy)
+    if x.ndim == 0 or x.shape[-1] != structure.inputs:
+        raise ValueError(
+            f"x of shape {x.shape} cannot be multiplied by a kernel of {structure.inputs} "
+            f"inputs and {structure.features} features ('{structure}'): the last axis of x must "
+            f"be {structure.inputs}."
+        )
+    dtype = jnp.result_type(x, *(factor for term in factors for factor in term))
+    arrays = tuple(tuple(jnp.asarray(factor, dtype) for factor in term) for term in factors)
+    leading = x.shape[:-1]
+    flat = x.astype(dtype).reshape(math.prod(leading), structure.inputs)
+    # A plan needs a batch in numbers (jax.export knows symbols); loops and new layouts are not for
+    # axes that are sharded.
+    is_unplanned = not isinstance(flat.shape[0], int) or any(
+        map(_is_sharded_by_type, jax.tree.leaves((flat, arrays)))
+    )
+    if dot_general is None and is_unplanned:
+        dot_general = lax.dot_general
+    if dot_general is not None:
+        dot = functools.partial(dot_general, precision=precision)
+        y = _factor_by_factor(structure, dot, flat, arrays)
+    else:
+        flat, arrays = _varying_alike(flat, arrays)
+        call = _Call(structure, precision, strategy)
+        y = _forward(call, flat, arrays, True) if forward_mode else _planned(call, flat, arrays)
+    return y.reshape(*leading, structure.features)
+
+
+def materialize(
+    factors: Factors, *, structure: KroneckerStructure | None = None
+) -> Float[Array, "inputs features"]:
+    """Returns the dense kernel that ``factors`` stand for, ``sum_t sum_r F_1 (x) ... (x) F_N``.
+
+    Args:
+      factors: for every term a sequence of N arrays ``(rank, n_k, m_k)``.
+      structure: needed only if the terms are padded: tells the kernel's true size.
+
+    Raises:
+      ValueError: if the factors do not have the structure's shapes, or form no structure.
+    """
+    structure = _checked(factors, structure)
+    dtype = jnp.result_type(*(factor for term in factors for factor in term))
+    kernels = [
+        form_kernel(term, [jnp.asarray(a, dtype) for a in arrays], lax.Precision.HIGHEST)
+        for term, arrays in zip(structure.terms, factors, strict=True)
+    ]
+    return functools.reduce(
+        operator.add, (k[: structure.inputs, : structure.features] for k in kernels)
+    )
+
+
+def _checked(factors: Factors, structure: KroneckerStructure | None) -> KroneckerStructure:
+    if structure is None:
+        return structure_of(factors)
+    shapes = tuple(tuple(jnp.shape(factor) for factor in term) for term in factors)
+    expected = tuple(tuple((t.rank, *shape) for shape in t.shapes) for t in structure.terms)
+    if shapes != expected:
+        raise ValueError(
+            f"The factors have shapes {shapes}, but structure '{structure}' needs {expected}."
+        )
+    return structure
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """What is static in a product."""
+
+    structure: KroneckerStructure
+    precision: lax.PrecisionLike
+    strategy: str
+
+    def on_each_platform(
+        self, run: Callable[..., Any], x: Array, *arrays: Any, backward: bool = False
+    ) -> Any:
+        """Returns ``run(plan, x, *arrays)`` with the plan for the platform that it is lowered for.
+
+        JAX knows the platform only then, so that all alternatives are traced.
+        """
+        batch, itemsize = x.shape[0], x.dtype.itemsize
+        plans = {
+            platform: make_plan(
+                self.structure,
+                batch,
+                costs_of(platform),
+                itemsize=itemsize,
+                strategy=self.strategy,
+                backward=backward,
+            )
+            for platform in ("cpu", "tpu", "cuda")
+        }
+        if len(set(plans.values())) == 1:
+            return run(plans["cpu"], x, *arrays)
+        default = functools.partial(run, plans.pop("cuda"))
+        special = {platform: functools.partial(run, plan) for platform, plan in plans.items()}
+        return lax.platform_dependent(x, *arrays, default=default, **special)
+
+
+# Jitted, so that a call outside of jit does not trace and compile anew each time.
+@functools.partial(jax.jit, static_argnums=(0, 3), inline=True)
+def _forward(call: _Call, x: Array, factors: Any, recompute: bool) -> Array:
+    def run(plan: tuple[Program, ...], x: Array, factors: Any) -> Array:
+        outputs = (
+            multiply(program, call.structure, call.precision, x, factors, recompute=recompute)
+            for program in plan
+        )
+        return functools.reduce(operator.add, outputs)
+
+    return call.on_each_platform(run, x, factors)
+
+
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _backward(call: _Call, x: Array, factors: Any, g: Array) -> tuple[Array, Any]:
+    def run(plan: tuple[Program, ...], x: Array, factors: Any, g: Array) -> tuple[Array, Any]:
+        each = [gradients(p, call.structure, call.precision, x, factors, g) for p in plan]
+        return jax.tree.map(lambda *parts: functools.reduce(operator.add, parts), *each)
+
+    return call.on_each_platform(run, x, factors, g, backward=True)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _planned(call: _Call, x: Array, factors: Any) -> Array:
+    return _forward(call, x, factors, False)
+
+
+_planned.defvjp(
+    lambda call, x, factors: (_forward(call, x, factors, False), (x, factors)),
+    lambda call, kept, g: _backward(call, *kept, g),
+)
+
+
+def _varying_alike(x: Array, factors: Any) -> tuple[Array, Any]:
+    """Marks all arrays as varying over the same mesh axes, where they are inside ``shard_map``.
+
+    Gradients of factors that all devices share are then summed over the devices.
+    """
+    leaves = jax.tree.leaves((x, factors))
+    axes = frozenset().union(*(getattr(jax.typeof(leaf), "vma", frozenset()) for leaf in leaves))
+
+    def vary(leaf: Array) -> Array:
+        missing = tuple(sorted(axes - jax.typeof(leaf).vma))
+        return lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(vary, (x, factors)) if axes else (x, factors)
+
+
+def _is_sharded_by_type(array: Array) -> bool:
+    """Whether the array's type says that it lies split over a mesh with explicit axes."""
+    return any(axis is not None for axis in jax.typeof(array).sharding.spec)
+
+
+def _factor_by_factor(
+    structure: KroneckerStructure, dot: DotGeneral, x: Float[Array, "batch inputs"], factors: Any
+) -> Float[Array, "batch features"]:
+    """Contracts the whole batch with the factors of every term, one after the other."""
+    outputs = []
+    for term, arrays in zip(structure.terms, factors, strict=True):
+        padded = jnp.pad(x, ((0, 0), (0, term.inputs - structure.inputs)))
+        outputs.append(contract_in_order(padded, term, arrays, dot)[:, : structure.features])
+    return functools.reduce(operator.add, outputs)

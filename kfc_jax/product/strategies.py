@@ -1,0 +1,220 @@
+"""The programs of a plan, carried out: multiply by a term, and its gradients.
+
+Every program is a preparation of the factors, done once, and a step on some samples with what was
+prepared, done for all samples at once or in a loop. The backward pass keeps nothing but the inputs
+and the factors: it loops over the step's gradient, which recomputes the intermediates, and sums the
+gradients of what was prepared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from kfc_jax.product.factors import (
+    contract_in_order,
+    form_kernel,
+    form_kernel_by_rows,
+    merge_factors,
+)
+from kfc_jax.product.planner import UNROLL, Pair, Program, pair_of
+from kfc_jax.structures import KroneckerStructure
+
+Prepared = tuple[Array, ...]
+Factors = tuple[tuple[Float[Array, "rank rows columns"], ...], ...]
+
+
+def multiply(
+    program: Program,
+    structure: KroneckerStructure,
+    precision: lax.PrecisionLike,
+    x: Float[Array, "batch inputs"],
+    factors: Factors,
+    *,
+    recompute: bool = False,
+) -> Float[Array, "batch features"]:
+    """Returns ``x`` times the kernel of the program's terms.
+
+    Args:
+      program: of a plan for ``structure``.
+      structure: of the whole kernel.
+      precision: of the products.
+      x: inputs.
+      factors: of all terms.
+      recompute: whether differentiation of the result keeps ``x`` and the factors alone.
+    """
+
+    def run(x: Array, factors: Factors) -> Array:
+        prepared = _prepare(program, structure, precision, factors)
+        step = functools.partial(_step, program, structure, precision, prepared)
+        return _map(program, jax.checkpoint(step) if recompute and not forms_kernel else step, x)
+
+    forms_kernel = program.strategy == "materialize"  # then the kernel is not kept either
+    return (jax.checkpoint(run) if recompute and forms_kernel else run)(x, factors)
+
+
+def gradients(
+    program: Program,
+    structure: KroneckerStructure,
+    precision: lax.PrecisionLike,
+    x: Float[Array, "batch inputs"],
+    factors: Factors,
+    g: Float[Array, "batch features"],
+) -> tuple[Float[Array, "batch inputs"], Factors]:
+    """Returns the gradients of ``sum(g * multiply(...))`` by ``x`` and by the factors."""
+    prepare = functools.partial(_prepare, program, structure, precision)
+    if program.strategy == "materialize":  # the gradient is best that of one product over ranks
+        prepared = prepare(factors)
+        at_once = dataclasses.replace(program, split=0)
+        prepare = functools.partial(_prepare, at_once, structure, precision)
+        _, transpose_prepare = jax.vjp(prepare, factors)
+    else:
+        prepared, transpose_prepare = jax.vjp(prepare, factors)
+
+    def step_gradients(samples: tuple[Array, Array]) -> tuple[Array, Prepared]:
+        x, g = samples
+        _, transpose = jax.vjp(functools.partial(_step, program, structure, precision), prepared, x)
+        of_prepared, of_x = transpose(g)
+        return of_x, of_prepared
+
+    of_x, of_prepared = _map_and_sum(program, step_gradients, (x, g))
+    return of_x, transpose_prepare(of_prepared)[0]
+
+
+def _prepare(
+    program: Program, structure: KroneckerStructure, precision: lax.PrecisionLike, factors: Factors
+) -> Prepared:
+    """Returns the arrays that the steps multiply by."""
+    if program.strategy == "materialize":
+        terms = [(structure.terms[index], factors[index]) for index in program.terms]
+        if program.split:
+            kernels = [form_kernel_by_rows(*term) for term in terms]
+        else:
+            kernels = [form_kernel(*term, precision) for term in terms]
+        cut = [kernel[: structure.inputs, : structure.features] for kernel in kernels]
+        return (functools.reduce(operator.add, cut),)
+    (index,) = program.terms
+    if not program.split:
+        return tuple(factors[index])
+    a, b = merge_factors(factors[index], program.split)
+    r, n1, m1 = a.shape
+    _, n2, m2 = b.shape
+    if program.left_first:
+        return a.transpose(2, 0, 1).reshape(m1 * r, n1), b.reshape(r * n2, m2)
+    return a.transpose(2, 1, 0).reshape(m1, n1 * r), b.transpose(1, 0, 2).reshape(n2, r * m2)
+
+
+def _step(
+    program: Program,
+    structure: KroneckerStructure,
+    precision: lax.PrecisionLike,
+    prepared: Prepared,
+    x: Float[Array, "batch inputs"],
+) -> Float[Array, "batch features"]:
+    """Multiplies some samples by what was prepared."""
+    dot = functools.partial(lax.dot_general, precision=precision)
+    if program.strategy == "materialize":
+        return dot(x, prepared[0], (((1,), (0,)), ((), ())))
+    term = structure.terms[program.terms[0]]
+    x = jnp.pad(x, ((0, 0), (0, term.inputs - structure.inputs)))
+    if program.split:
+        y = _two_factors(program, pair_of(term, program.split), dot, prepared, x)
+    else:
+        y = contract_in_order(x, term, prepared, dot)
+    return y[:, : structure.features]
+
+
+def _two_factors(
+    program: Program,
+    pair: Pair,
+    dot: Callable[..., Array],
+    prepared: Prepared,
+    x: Float[Array, "batch inputs"],
+) -> Float[Array, "batch features"]:
+    """Multiplies by ``A`` and ``B``; see the module ``planning`` for the products."""
+    (n1, m1), (n2, m2) = pair
+    batch = x.shape[0]
+    a, b = prepared
+    by_a = functools.partial(_from_left, dot, a, batched=program.strategy == "batched")
+    matrices = (((1,), (0,)), ((), ()))
+    x = x.reshape(batch, n1, n2)
+    if program.left_first:
+        state = by_a(x).reshape(batch * m1, b.shape[0])
+        return dot(state, b, matrices).reshape(batch, m1 * m2)
+    state = dot(x.reshape(batch * n1, n2), b, matrices)
+    return by_a(state.reshape(batch, a.shape[1], m2)).reshape(batch, m1 * m2)
+
+
+def _from_left(
+    dot: Callable[..., Array],
+    a: Float[Array, "rows inner"],
+    x: Float[Array, "batch inner columns"],
+    *,
+    batched: bool,
+) -> Float[Array, "batch rows columns"]:
+    """Returns ``a @ x[i]`` for every sample."""
+    if x.shape[0] == 1:
+        return dot(a, x[0], (((1,), (0,)), ((), ())))[None]
+    if batched:
+        repeated = jnp.broadcast_to(a, (x.shape[0], *a.shape))
+        return dot(repeated, x, (((2,), (1,)), ((0,), (0,))))
+    return dot(a, x, (((1,), (1,)), ((), ()))).transpose(1, 0, 2)
+
+
+def _map(program: Program, step: Callable[[Array], Array], x: Array) -> Array:
+    """Applies ``step`` to chunks of samples."""
+    if program.chunk >= x.shape[0]:
+        return step(x)
+    whole, rest = _split(program, x)
+    _, y = lax.scan(lambda _, x: ((), step(x)), (), whole, unroll=_unroll(program))
+    y = y.reshape(-1, *y.shape[2:])
+    return jnp.concatenate([y, step(rest)]) if rest.shape[0] else y
+
+
+def _map_and_sum(
+    program: Program, step: Callable[[Any], tuple[Array, Prepared]], samples: tuple[Array, Array]
+) -> tuple[Array, Prepared]:
+    """As ``_map``, for a step with a second result that is summed over chunks."""
+    if program.chunk >= samples[0].shape[0]:
+        return step(samples)
+    split = [_split(program, array) for array in samples]
+
+    def body(sums: Prepared, chunk: Any) -> tuple[Prepared, Array]:
+        of_x, of_prepared = step(chunk)
+        return jax.tree.map(operator.add, sums, of_prepared), of_x
+
+    # Sums of half precision are kept in single precision, as those inside a product are.
+    shapes = jax.eval_shape(step, tuple(whole[0] for whole, _ in split))[1]
+    zeros = jax.tree.map(_zeros_of_a_sum, shapes)
+    sums, of_x = lax.scan(body, zeros, tuple(w for w, _ in split), unroll=_unroll(program))
+    of_x = of_x.reshape(-1, *of_x.shape[2:])
+    if split[0][1].shape[0]:
+        of_rest, of_prepared = step(tuple(rest for _, rest in split))
+        of_x = jnp.concatenate([of_x, of_rest])
+        sums = jax.tree.map(operator.add, sums, of_prepared)
+    return of_x, jax.tree.map(lambda total, s: total.astype(s.dtype), sums, shapes)
+
+
+def _zeros_of_a_sum(shape: jax.ShapeDtypeStruct) -> Array:
+    zeros = jnp.zeros(shape.shape, jnp.promote_types(shape.dtype, jnp.float32))
+    axes = tuple(sorted(getattr(shape, "vma", None) or ()))
+    return lax.pcast(zeros, axes, to="varying") if axes else zeros
+
+
+def _split(program: Program, x: Array) -> tuple[Array, Array]:
+    """Splits samples into whole chunks, stacked, and the rest."""
+    count = x.shape[0] // program.chunk
+    whole = x[: count * program.chunk].reshape(count, program.chunk, *x.shape[1:])
+    return whole, x[count * program.chunk :]
+
+
+def _unroll(program: Program) -> int:
+    return UNROLL if program.strategy == "per_sample" else 1

@@ -1,0 +1,415 @@
+"""The structure of a Kronecker-factored kernel: shapes, ranks and counts, without any arrays.
+
+A kernel of ``inputs`` rows and ``features`` columns is a sum of terms. Every term sums ``rank``
+Kronecker products ``F_1 (x) ... (x) F_N`` of factors with fixed shapes ``(n_k, m_k)``, as in
+Zhou & Wu, arXiv 1507.05775, section 3 (there two factors; the combination of different shapes is
+their section 3.3). All numbers here are exact integers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+import operator
+import re
+from collections.abc import Iterable
+
+from kfc_jax.structures.sizes import (
+    good_size,
+    largest_allowed_size,
+    most_even_split,
+    ordered_splits,
+)
+
+Shape = tuple[tuple[int, int], ...]
+
+DEFAULT_RANK = 8
+
+_EXAMPLE = "'8:28x32*28x32+4:14x16*56x64'"
+
+
+@dataclasses.dataclass(frozen=True)
+class KroneckerTerm:
+    """A sum of ``rank`` Kronecker products of factors with the same shapes.
+
+    Attributes:
+      shapes: the shape ``(n_k, m_k)`` of every factor, slowest index first; one factor is a dense
+        matrix.
+      rank: how many products are summed.
+
+    Raises:
+      ValueError: if a size or the rank is not a positive integer, or the rank exceeds the most
+        useful one.
+    """
+
+    shapes: Shape
+    rank: int = 1
+
+    def __post_init__(self) -> None:
+        shapes = tuple(
+            (_whole("A factor's side", n), _whole("A factor's side", m)) for n, m in self.shapes
+        )
+        if not shapes or any(n < 1 or m < 1 for n, m in shapes):
+            raise ValueError(
+                f"A term needs at least one factor, every side at least 1; got {self.shapes}. "
+                f"Write for example {_EXAMPLE}."
+            )
+        object.__setattr__(self, "shapes", shapes)
+        object.__setattr__(self, "rank", _whole("A rank", self.rank))
+        if not 1 <= self.rank <= self.max_rank:
+            raise ValueError(
+                f"Rank {self.rank} of {_format_shape(shapes)} is out of range: {self.max_rank} "
+                f"such products already give every {self.inputs}x{self.features} kernel, so take "
+                f"a rank from 1 to {self.max_rank}."
+            )
+
+    @property
+    def num_factors(self) -> int:
+        """Number of factors N in each product."""
+        return len(self.shapes)
+
+    @property
+    def inputs(self) -> int:
+        """Rows of the product, ``prod n_k``."""
+        return math.prod(n for n, _ in self.shapes)
+
+    @property
+    def features(self) -> int:
+        """Columns of the product, ``prod m_k``."""
+        return math.prod(m for _, m in self.shapes)
+
+    @property
+    def max_rank(self) -> int:
+        """The rank beyond which nothing is gained.
+
+        For two factors it is the rank of the rearranged kernel, ``min(n1*m1, n2*m2)``; for more,
+        the bound on the CP rank of a tensor with sides ``n_k*m_k``: their product over the largest.
+        """
+        sizes = [n * m for n, m in self.shapes]
+        return math.prod(sizes) // max(sizes)
+
+    @property
+    def num_parameters(self) -> int:
+        """Entries of all factors, ``rank * sum(n_k * m_k)``."""
+        return self.rank * sum(n * m for n, m in self.shapes)
+
+    @functools.cached_property
+    def contraction_order(self) -> tuple[int, ...]:
+        """The order of factors in which ``x @ term`` needs the fewest FLOPs.
+
+        Contracting factor k before its neighbour l costs less iff
+        ``1/n_k - 1/m_k < 1/n_l - 1/m_l`` (compare the two products' costs and divide by
+        ``n_k n_l m_k m_l``). The comparison does not depend on the other factors, so sorting by
+        this key gives the optimum over all orders. Ties keep the order of the factors.
+        """
+        # Compared over the common denominator of all keys: exact, unlike floats.
+        scale = math.prod(n * m for n, m in self.shapes)
+
+        def key(k: int) -> int:
+            n, m = self.shapes[k]
+            return scale // n - scale // m
+
+        return tuple(sorted(range(self.num_factors), key=key))
+
+    def factored_flops(self, batch: int) -> int:
+        """FLOPs of ``x @ term`` factor by factor in the best order, ``x: (batch, inputs)``."""
+        size, flops = self.inputs, 0
+        for k in self.contraction_order:
+            n, m = self.shapes[k]
+            flops += 2 * batch * self.rank * size * m
+            size = size // n * m
+        return flops
+
+    @property
+    def materialize_flops(self) -> int:
+        """FLOPs to form the dense kernel: products of factors, the last one summed over ranks."""
+        size, flops = 1, 0
+        for k, (n, m) in enumerate(self.shapes):
+            size *= n * m
+            if k > 0:
+                flops += self.rank * size * (2 if k == self.num_factors - 1 else 1)
+        return flops
+
+    def __str__(self) -> str:
+        return f"{self.rank}:{_format_shape(self.shapes)}"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class KroneckerStructure:
+    """The structure of a kernel: one or more terms, which may have different shapes.
+
+    Its text form is what configs, commands and file names use; ``parse`` and ``str`` are inverse
+    to each other::
+
+      >>> structure = KroneckerStructure.parse("8:28x32*28x32+4:14x16*56x64")
+      >>> structure.inputs, structure.features, structure.num_parameters
+      (784, 1024, 29568)
+      >>> str(structure)
+      '8:28x32*28x32+4:14x16*56x64'
+
+    Terms may be larger than the kernel by a bounded padding: the kernel is then their top left
+    corner. The text form says so by a suffix, ``16:64x60*64x63@4096x3755``.
+
+    Attributes:
+      terms: the terms; their sum is the kernel.
+      inputs: rows of the kernel. Default: those of the terms, which must agree.
+      features: columns of the kernel. Default: those of the terms, which must agree.
+
+    Raises:
+      ValueError: if there is no term, or the terms do not fit ``inputs`` and ``features``; the
+        message names both sizes and the nearest structure that would fit.
+    """
+
+    terms: tuple[KroneckerTerm, ...]
+    inputs: int | None = None
+    features: int | None = None
+
+    def __post_init__(self) -> None:
+        terms = tuple(self.terms)
+        if not terms:
+            raise ValueError(f"A structure needs at least one term, for example {_EXAMPLE}.")
+        object.__setattr__(self, "terms", terms)
+        for side in ("inputs", "features"):
+            size = getattr(self, side)
+            if size is None:
+                sizes = sorted({getattr(term, side) for term in terms})
+                if len(sizes) > 1:
+                    raise ValueError(
+                        f"The terms of '{_format_terms(terms)}' have different numbers of {side}: "
+                        f"{sizes}. Make them equal, or, if they are padded, say the kernel's size: "
+                        f"'{_format_terms(terms)}@INPUTSxFEATURES'."
+                    )
+                size = sizes[0]
+            elif size < 1:
+                raise ValueError(f"A kernel needs at least 1 of {side}, got {size}.")
+            object.__setattr__(self, side, _whole(f"The number of {side}", size))
+        if not all(self._fits(term) for term in terms):
+            raise ValueError(self._misfit_message())
+
+    @classmethod
+    def parse(cls, text: str) -> KroneckerStructure:
+        """Reads the text form, e.g. ``'8:28x32*28x32+4:14x16*56x64'``; the rank defaults to 1.
+
+        Raises:
+          ValueError: if the text is not of that form, or the structure is not valid.
+        """
+        body, at, size = text.strip().partition("@")
+        inputs = features = None
+        if at:
+            match = re.fullmatch(r"(\d+)x(\d+)", size)
+            if not match:
+                raise ValueError(
+                    f"Cannot read the kernel's size '{size}' in structure '{text}': write it as "
+                    "INPUTSxFEATURES, for example '16:64x60*64x63@4096x3755'."
+                )
+            inputs, features = int(match[1]), int(match[2])
+        terms = []
+        for part in body.split("+"):
+            match = re.fullmatch(r"(?:(\d+):)?(\d+x\d+(?:\*\d+x\d+)*)", part)
+            if not match:
+                raise ValueError(
+                    f"Cannot read the term '{part}' of structure '{text}': write "
+                    f"RANK:N1xM1*N2xM2, terms joined by '+', for example {_EXAMPLE}."
+                )
+            shapes = tuple(tuple(map(int, factor.split("x"))) for factor in match[2].split("*"))
+            terms.append(KroneckerTerm(shapes, int(match[1] or 1)))
+        return cls(tuple(terms), inputs, features)
+
+    @classmethod
+    def balanced(
+        cls, inputs: int, features: int, rank: int | None = None, num_factors: int = 2
+    ) -> KroneckerStructure:
+        """Returns one term whose factors are as equal in size as possible.
+
+        Both sides are padded to the next size that splits well and split most evenly; small row
+        counts meet large column counts, which gives the fewest parameters.
+
+        Args:
+          inputs: rows of the kernel.
+          features: columns of the kernel.
+          rank: products to sum. Default: 8, or less where the most useful rank is lower or the
+            layer would not have at least twofold fewer parameters than the dense one (at least 1).
+          num_factors: factors in each product.
+
+        Raises:
+          ValueError: if an argument is out of range.
+        """
+        for name, value in (("inputs", inputs), ("features", features)):
+            if value < 1:
+                raise ValueError(f"A kernel needs at least 1 of {name}, got {value}.")
+        if num_factors < 1:
+            raise ValueError(f"A product needs at least 1 factor, got num_factors={num_factors}.")
+        rows = most_even_split(good_size(inputs, num_factors), num_factors)
+        columns = most_even_split(good_size(features, num_factors), num_factors)
+        term = KroneckerTerm(tuple(zip(rows, reversed(columns), strict=True)))
+        if rank is None:
+            halving = inputs * features // (2 * term.num_parameters)
+            rank = max(1, min(DEFAULT_RANK, term.max_rank, halving))
+        return cls((KroneckerTerm(term.shapes, rank),), inputs, features)
+
+    @classmethod
+    def candidates(
+        cls, inputs: int, features: int, num_factors: int = 2, rank: int = 1
+    ) -> list[KroneckerStructure]:
+        """Lists every shape of ``num_factors`` factors that fits, fewest parameters first.
+
+        Sides that do not split well (primes) are padded first. Shapes with a 1x1 factor, which
+        have fewer factors in truth, and shapes whose most useful rank is below ``rank`` are left
+        out. Read ``num_parameters`` and ``flops(batch)`` off the results.
+
+        Raises:
+          ValueError: if an argument is out of range.
+        """
+        balanced = cls.balanced(inputs, features, rank=1, num_factors=num_factors)
+        if rank < 1:
+            raise ValueError(f"A rank is at least 1, got {rank}.")
+        found = []
+        for rows, columns in itertools.product(
+            ordered_splits(balanced.padded_inputs, num_factors),
+            ordered_splits(balanced.padded_features, num_factors),
+        ):
+            shapes = tuple(zip(rows, columns, strict=True))
+            if num_factors > 1 and (1, 1) in shapes:
+                continue
+            if KroneckerTerm(shapes).max_rank >= rank:
+                found.append(cls((KroneckerTerm(shapes, rank),), inputs, features))
+        if not found and rank == 1:  # a row, a column or a single entry of the smallest sizes
+            found.append(balanced)
+        return sorted(found, key=lambda s: (s.num_parameters, s.terms[0].shapes))
+
+    def fit(self, inputs: int, features: int) -> KroneckerStructure:
+        """Returns this structure for a kernel of ``(inputs, features)``, padded where larger.
+
+        Raises:
+          ValueError: if it does not fit: smaller than the kernel, or over 5% larger.
+        """
+        if (self.inputs, self.features) == (inputs, features):
+            return self
+        if self.is_padded:
+            raise ValueError(
+                f"Structure '{self}' is for a kernel of {self.inputs}x{self.features}, but the "
+                f"layer's is {inputs}x{features}. Change the size behind '@', or leave it out."
+            )
+        return KroneckerStructure(self.terms, inputs, features)
+
+    @property
+    def padded_inputs(self) -> int:
+        """Rows of the largest term; inputs are padded with zeros up to them."""
+        return max(term.inputs for term in self.terms)
+
+    @property
+    def padded_features(self) -> int:
+        """Columns of the largest term; those beyond ``features`` are cut off."""
+        return max(term.features for term in self.terms)
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether any term is larger than the kernel."""
+        return any(
+            (term.inputs, term.features) != (self.inputs, self.features) for term in self.terms
+        )
+
+    @property
+    def num_parameters(self) -> int:
+        """Entries of all factors, padding included, bias not."""
+        return sum(term.num_parameters for term in self.terms)
+
+    @property
+    def dense_parameters(self) -> int:
+        """Entries of the dense kernel that this structure stands for."""
+        return self.inputs * self.features
+
+    @property
+    def reduction(self) -> float:
+        """Fraction of the dense kernel's parameters that is saved (of this kernel alone)."""
+        return 1 - self.num_parameters / self.dense_parameters
+
+    def materialized_terms(self, batch: int) -> tuple[bool, ...]:
+        """Says for each term whether forming it densely first needs fewer FLOPs at this batch.
+
+        Materialised terms share one dense product of ``2 * batch * inputs * features`` FLOPs, so
+        either none is materialised, or each one for which that is cheaper given the product.
+        """
+        cheaper = tuple(t.materialize_flops < t.factored_flops(batch) for t in self.terms)
+        factored = sum(t.factored_flops(batch) for t in self.terms)
+        return cheaper if self._flops(batch, cheaper) < factored else (False,) * len(self.terms)
+
+    def flops(self, batch: int) -> int:
+        """FLOPs of ``x @ kernel`` for ``x: (batch, inputs)``, done the cheapest way.
+
+        A multiplication and an addition count as two; bias and the addition of the terms' outputs
+        are left out.
+        """
+        return self._flops(batch, self.materialized_terms(batch))
+
+    def _flops(self, batch: int, materialized: Iterable[bool]) -> int:
+        materialized = tuple(materialized)
+        flops = 2 * batch * self.dense_parameters if any(materialized) else 0
+        for term, dense in zip(self.terms, materialized, strict=True):
+            flops += term.materialize_flops if dense else term.factored_flops(batch)
+        return flops
+
+    def _fits(self, term: KroneckerTerm) -> bool:
+        return all(
+            size <= padded <= largest_allowed_size(size, term.num_factors)
+            for size, padded in ((self.inputs, term.inputs), (self.features, term.features))
+        )
+
+    def _misfit_message(self) -> str:
+        nearest = tuple(
+            term if self._fits(term) else _nearest_term(term, self.inputs, self.features)
+            for term in self.terms
+        )
+        suggestion = str(KroneckerStructure(nearest, self.inputs, self.features))
+        sizes = " and ".join(
+            dict.fromkeys(f"{t.inputs}x{t.features}" for t in self.terms if not self._fits(t))
+        )
+        return (
+            f"Structure '{_format_terms(self.terms)}' gives a kernel of {sizes}, but the layer "
+            f"needs {self.inputs}x{self.features} (inputs x features; padding by up to 5% is "
+            f"allowed). The nearest structure that fits is '{suggestion}'."
+        )
+
+    def __str__(self) -> str:
+        suffix = f"@{self.inputs}x{self.features}" if self.is_padded else ""
+        return _format_terms(self.terms) + suffix
+
+    def __repr__(self) -> str:
+        return f"KroneckerStructure.parse('{self}')"
+
+
+def _whole(what: str, value: object) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{what} is {value!r}, but must be a whole number.") from None
+
+
+def _format_shape(shapes: Shape) -> str:
+    return "*".join(f"{n}x{m}" for n, m in shapes)
+
+
+def _format_terms(terms: Iterable[KroneckerTerm]) -> str:
+    return "+".join(map(str, terms))
+
+
+def _nearest_term(term: KroneckerTerm, inputs: int, features: int) -> KroneckerTerm:
+    """Returns the term of the same number of factors that fits and changes sides the least."""
+
+    def nearest_side(size: int, wanted: tuple[int, ...]) -> tuple[int, ...]:
+        padded_sizes = {size, good_size(size, len(wanted))}
+        splits = [s for padded in padded_sizes for s in ordered_splits(padded, len(wanted))]
+        return min(
+            splits,
+            key=lambda s: (
+                sum(math.log(a / b) ** 2 for a, b in zip(s, wanted, strict=True)),
+                math.prod(s),
+            ),
+        )
+
+    rows = nearest_side(inputs, tuple(n for n, _ in term.shapes))
+    columns = nearest_side(features, tuple(m for _, m in term.shapes))
+    shapes = tuple(zip(rows, columns, strict=True))
+    return KroneckerTerm(shapes, min(term.rank, KroneckerTerm(shapes).max_rank))

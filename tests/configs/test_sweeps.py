@@ -1,0 +1,274 @@
+"""The sweeps that ship: their trials can run, and compare what they say."""
+
+import dataclasses
+
+import pytest
+
+from experiments.models import make_model
+from experiments.models.layer_costs import layer_costs, totals
+from experiments.sweeping.plan import load_plan, trial_configs
+from kfc_jax import KroneckerStructure
+
+# Every sweep over the ranks of `model.fc1`, with what that layer has as inputs and features.
+SWEEPS = {
+    "mnist_ranks.py": (800, 500),
+    "mnist_ranks.py:quick": (800, 500),
+    "svhn_ranks.py": (1_024, 512),
+    "svhn_ranks.py:large": (1_536, 512),
+    "svhn_ranks.py:quick": (1_024, 512),
+    "character_ranks.py": (2_304, 1_024),
+    "character_ranks.py:quick": (2_304, 1_024),
+}
+
+
+@pytest.fixture(params=SWEEPS)
+def sweep(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    return load_plan(f"configs/sweeps/{request.param}"), SWEEPS[request.param]
+
+
+def check_trials(plan):
+    """Builds the trials of the first seed; those of the others differ in the seed alone."""
+    seed = plan.trials[0].overrides.get("seed")
+    first = [trial for trial in plan.trials if trial.overrides.get("seed") == seed]
+    assert len(trial_configs(dataclasses.replace(plan, trials=first))) == len(first)
+
+
+def test_every_trial_can_run(sweep):
+    plan, _ = sweep
+    assert len(plan.trials) >= 24
+    check_trials(plan)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "svhn_ranks.py:tune",
+        "learning_rates.py:mnist",
+        "learning_rates.py:svhn",
+        "learning_rates.py:svhn_drawn",
+        "learning_rates.py:svhn_drawn_best",
+        "learning_rates.py:characters",
+    ],
+)
+def test_every_trial_of_the_tuning_can_run_and_leaves_the_test_split_alone(
+    config, request, monkeypatch
+):
+    monkeypatch.chdir(request.config.rootpath)
+    plan = load_plan(f"configs/sweeps/{config}")
+    check_trials(plan)
+    assert all(trial.overrides["train.test_at_end"] is False for trial in plan.trials)
+    assert {t.overrides["model.fc1.kind"] for t in plan.trials} == {"dense", "kfc", "low_rank"}
+
+
+def test_the_sweep_covers_the_methods_with_equal_seeds(sweep):
+    plan, (inputs, features) = sweep
+    by_seed = {}
+    for trial in plan.trials:
+        layer = dict(trial.overrides)
+        by_seed.setdefault(layer.pop("seed"), []).append(layer)
+    first, *others = by_seed.values()
+    assert others
+    assert all(layers == first for layers in others)
+    kinds = [layer["model.fc1.kind"] for layer in first]
+    assert kinds.count("dense") == 1
+    structures = [
+        KroneckerStructure.parse(layer["model.fc1.structure"])
+        for layer in first
+        if layer["model.fc1.kind"] == "kfc"
+    ]
+    assert any(len(structure.terms) > 1 for structure in structures)
+    assert any(structure.terms[0].num_factors == 3 for structure in structures)
+    for layer in first:
+        if layer["model.fc1.kind"] == "low_rank":
+            size = layer["model.fc1.rank"] * (inputs + features)
+            assert any(abs(s.num_parameters / size - 1) < 0.2 for s in structures)
+
+
+_SMALL = ["svhn", "regularised", "characters", "characters-regularised", "mnist-regularised"]
+_FROM_SCRATCH = [
+    *("mnist-regularised", "svhn", "wide", "regularised", "wide-regularised", "large"),
+    *("characters", "characters-regularised", "characters-drawn"),
+]
+COMPARISONS = [
+    (network, part)
+    for network, parts in {
+        "mnist": ("", "_tune", "_tune_taught", "_distilled"),
+        "mnist-regularised": ("_distilled",),
+        "svhn": ("", "_tune", "_tune_taught", "_distilled"),
+        "large": ("_distilled",),
+        "wide": ("_distilled",),
+        "regularised": ("_tune_taught", "_distilled", "_shapes", "_layers"),
+        "characters": ("", "_tune", "_tune_taught", "_distilled", "_layers"),
+        "wide-regularised": ("_distilled",),
+        "characters-regularised": ("", "_tune", "_tune_taught", "_distilled", "_layers"),
+    }.items()
+    for part in parts
+]
+
+
+@pytest.mark.parametrize(("network", "part"), COMPARISONS)
+def test_compressed_trials_start_from_trials_of_the_dense_sweep(
+    network, part, request, monkeypatch
+):
+    monkeypatch.chdir(request.config.rootpath)
+    sources = load_plan(f"configs/sweeps/comparison.py:{network}_dense").trials
+    by_folder = {f"runs/{network}-dense/{trial.name}": trial.overrides for trial in sources}
+    small = load_plan(f"configs/sweeps/comparison.py:{network}{part}").trials
+    for trial in small:
+        fields = trial.overrides
+        source = by_folder[fields["compression.source"]]
+        same = {"seed", "data.name", "data.num_validation", "model.channels", "model.num_classes"}
+        assert {f: fields[f] for f in same & fields.keys()} == {
+            f: source[f] for f in same & source.keys()
+        }
+        part_of_training = 1 if network == "mnist-regularised" else 1 / 2
+        assert fields["train.num_epochs"] <= source["train.num_epochs"] * part_of_training
+        assert ("distillation.teacher" in fields) == (part not in ("", "_tune"))
+        # Only the tuning may try things, and it must not see the test split.
+        assert fields.get("train.test_at_end", True) == ("_tune" not in part)
+    if "_tune" not in part:
+        assert {trial.overrides["seed"] for trial in small} == {0, 1, 2}
+        ways = [t.overrides.get("compression.weighted") for t in small]
+        assert set(ways) == ({True} if part else {True, False})
+
+
+def test_shapes_that_are_compared_have_one_size(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    trials = load_plan("configs/sweeps/comparison.py:regularised_shapes").trials
+    sizes = [
+        KroneckerStructure.parse(trial.overrides["model.fc1.structure"])
+        .fit(1024, 512)
+        .num_parameters
+        for trial in trials
+    ]
+    space_by_channels = 2 * (16 * 16 + 64 * 32)
+    assert len(set(sizes)) > 1
+    assert all(abs(size / space_by_channels - 1) < 0.05 for size in sizes)
+
+
+@pytest.mark.parametrize("network", ["regularised", "characters", "characters-regularised"])
+def test_both_layers_and_the_classifier_alone_become_either_method(network, request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    trials = load_plan(f"configs/sweeps/comparison.py:{network}_layers").trials
+    kinds = {(t.overrides["model.fc1.kind"], t.overrides["model.fc2.kind"]) for t in trials}
+    alone = {("dense", "kfc"), ("dense", "low_rank")}
+    assert kinds >= alone | {("kfc", "kfc"), ("low_rank", "low_rank")}
+
+
+@pytest.mark.parametrize(("network", "layers"), [("svhn", 4), ("mnist", 3), ("characters", 3)])
+def test_regularisation_is_searched_alike_for_every_method(network, layers, request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    plan = load_plan(f"configs/sweeps/regularisation.py:{network}")
+    check_trials(plan)
+    settings = {}
+    for trial in plan.trials:
+        fields = trial.overrides
+        assert fields["data.num_validation"] > 0
+        assert not fields["train.test_at_end"]
+        layer = tuple(sorted((f, v) for f, v in fields.items() if f.startswith("model.fc1")))
+        setting = fields.get("optimizer.weight_decay"), fields.get("model.dropout")
+        settings.setdefault(layer, set()).add(setting)
+    assert len(settings) == layers
+    assert all(len(tried) >= 4 for tried in settings.values())
+    assert len(set(map(frozenset, settings.values()))) == 1
+
+
+def test_weight_decay_with_a_teacher_is_searched_from_the_regularised_model(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    sources = load_plan("configs/sweeps/comparison.py:regularised_dense").trials
+    (source,) = [t for t in sources if t.overrides["data.num_validation"]]
+    trials = [t.overrides for t in load_plan("configs/sweeps/regularisation.py:taught").trials]
+    folder = f"runs/regularised-dense/{source.name}"
+    assert {fields["compression.source"] for fields in trials} == {folder}
+    assert {fields["distillation.teacher"] for fields in trials} == {folder}
+    assert {fields["optimizer.weight_decay"] for fields in trials} == {1e-4, 0.1, 0.3, 1.0}
+    assert not any(fields["train.test_at_end"] for fields in trials)
+
+
+@pytest.mark.parametrize("network", ["regularised", "characters-regularised"])
+def test_fine_tuning_is_tuned_at_the_decay_that_it_will_have(network, request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    decays = [
+        {
+            trial.overrides["optimizer.weight_decay"]
+            for trial in load_plan(f"configs/sweeps/comparison.py:{network}_{part}").trials
+        }
+        for part in ("tune_taught", "distilled")
+    ]
+    assert decays[0] == decays[1] == {0.3}
+
+
+@pytest.mark.parametrize("network", _FROM_SCRATCH)
+def test_trials_from_scratch_are_as_long_as_the_dense_ones(network, request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    dense = load_plan(f"configs/sweeps/comparison.py:{network}_dense").trials[0].overrides
+    scratch = load_plan(f"configs/sweeps/comparison.py:{network}_scratch")
+    check_trials(scratch)
+    for trial in scratch.trials:
+        assert trial.overrides["train.num_epochs"] == dense["train.num_epochs"]
+        assert trial.overrides["model.fc1.kind"] in ("kfc", "low_rank")
+
+
+@pytest.mark.parametrize(
+    ("network", "sizes"),
+    [
+        ("svhn", [53_686, 71_730]),
+        ("regularised", [53_686]),
+        ("characters", [175_555, 204_811]),
+        ("characters-regularised", [175_555]),
+        ("mnist-regularised", [26_034, 51_954]),
+    ],
+)
+def test_small_models_have_a_tenth_to_a_quarter_of_the_parameters(
+    network, sizes, request, monkeypatch
+):
+    monkeypatch.chdir(request.config.rootpath)
+    plan = load_plan(f"configs/sweeps/small_models.py:{network}")
+    trials = [t for t in plan.trials if t.overrides["seed"] == 0][: len(sizes)]
+    # Teachers and sources have yet to be trained.
+    missing = ("distillation.teacher", "compression.source")
+    alone = [
+        dataclasses.replace(t, overrides={k: v for k, v in t.overrides.items() if k not in missing})
+        for t in trials
+    ]
+    assert _sizes(dataclasses.replace(plan, trials=alone)) == sizes
+    (dense, *_) = _sizes(load_plan(f"configs/sweeps/comparison.py:{network}_dense"))
+    assert min(sizes) <= dense / 10
+    assert max(sizes) <= dense / 4
+
+
+def _sizes(plan):
+    return [
+        totals(layer_costs(make_model(config.model), config.model.image_shape))["parameters"]
+        for config in trial_configs(plan).values()
+    ]
+
+
+@pytest.mark.parametrize("network", _SMALL)
+def test_small_models_are_taught_for_as_long_as_their_teachers_were_trained(
+    network, request, monkeypatch
+):
+    monkeypatch.chdir(request.config.rootpath)
+    teachers = load_plan(f"configs/sweeps/comparison.py:{network}_dense").trials
+    by_folder = {f"runs/{network}-dense/{t.name}": t.overrides for t in teachers}
+    trials = load_plan(f"configs/sweeps/small_models.py:{network}").trials
+    taught = [t.overrides for t in trials if "distillation.teacher" in t.overrides]
+    assert taught
+    for fields in taught:
+        teacher = by_folder[fields["distillation.teacher"]]
+        same = ("seed", "data.num_validation", "train.num_epochs")
+        assert {f: fields[f] for f in same} == {f: teacher[f] for f in same}
+
+
+def test_longer_training_is_as_long_as_that_of_its_teachers(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    teachers = load_plan("configs/sweeps/comparison.py:svhn_dense").trials
+    by_folder = {f"runs/svhn-dense/{trial.name}": trial.overrides for trial in teachers}
+    trials = load_plan("configs/sweeps/longer_training.py").trials
+    taught = [t.overrides for t in trials if "distillation.teacher" in t.overrides]
+    assert 2 * len(taught) == len(trials) == 6
+    for fields in taught:
+        teacher = by_folder[fields["distillation.teacher"]]
+        same = ("seed", "train.num_epochs", "optimizer.learning_rate", "data.num_validation")
+        assert [fields[f] for f in same] == [teacher[f] for f in same]

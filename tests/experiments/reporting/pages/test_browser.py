@@ -1,0 +1,241 @@
+"""The page in a real headless browser: opened, sorted, filtered, hovered, by mouse and keys."""
+
+import os
+import shutil
+
+import pytest
+
+from experiments.reporting import write_report
+from experiments.reporting.compare.groups import compare
+from experiments.reporting.sentences.headline import pareto_front
+from experiments.reporting.trials.read import read_sweeps
+from tests.experiments.reporting import folders
+from tests.experiments.reporting.compare.test_learning_rates import write_grid
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="the page is tested where Playwright and Chromium are installed"
+)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page with")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def url(finished_report):
+    return (finished_report / "index.html").as_uri()
+
+
+def open_page(browser, url, **options):
+    """Opens a page on which any error, any warning and any request beyond it fails the test."""
+    page = browser.new_page(viewport={"width": 1300, "height": 900}, **options)
+    page.set_default_timeout(8_000)
+    page.complaints = []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda r: page.complaints.append(r.url) if r.url[:5] != "data:" else None)
+    page.goto(url)
+    assert page.complaints == [url]
+    return page
+
+
+@pytest.fixture
+def page(browser, url):
+    page = open_page(browser, url)
+    yield page
+    assert page.complaints == [url]
+    page.close()
+
+
+def column(page, name, table="groups"):
+    """Returns the visible cells below a head."""
+    heads = page.locator(f"table.{table} thead th").all_inner_texts()
+    index = [" ".join(head.split()) for head in heads].index(name)
+    cells = page.locator(f"table.{table} tbody tr:visible td:nth-child({index + 1})")
+    return [text.strip() for text in cells.all_inner_texts()]
+
+
+def sort_by(page, name, table="groups"):
+    page.locator(f"table.{table} thead").get_by_role("button", name=name, exact=True).click()
+
+
+def numbers(texts):
+    return [float(text.split("%")[0].replace(",", "")) for text in texts]
+
+
+def point(page, label):
+    return page.locator(f'.point[aria-label^="{label} "]')
+
+
+def test_a_click_on_a_head_sorts_by_number_and_another_turns_it_round(page):
+    sort_by(page, "test error")
+    errors = numbers(column(page, "test error"))
+    assert errors == sorted(errors)
+    assert len(errors) == len(folders.CASES)
+    sort_by(page, "test error")
+    assert numbers(column(page, "test error")) == errors[::-1]
+    head = page.locator("table.groups thead th", has_text="test error")
+    assert head.get_attribute("aria-sort") == "descending"
+    sort_by(page, "layer parameters")
+    assert numbers(column(page, "layer parameters"))[-1] == 400_000
+    assert head.get_attribute("aria-sort") is None
+
+
+def test_the_filter_keeps_rows_with_all_words_and_fades_the_other_points(page):
+    box = page.locator("[data-part=group-filter]")
+    box.locator("input").fill("kfc 2:")
+    structures = column(page, "structure")
+    assert structures
+    assert all("2:" in structure for structure in structures)
+    assert box.get_by_role("status").inner_text() == f"{len(structures)} of 18 shown"
+    faded = page.locator(".point.faded").count()
+    assert faded == page.locator(".point").count() - len(structures)
+    box.locator("input").fill("")
+    box.locator("select").select_option("low_rank")
+    assert column(page, "method") == ["low rank"] * 5
+
+
+def test_trials_are_filtered_and_sorted_too(page):
+    page.locator("#trial-filter input").fill("rank=10 seed=2")
+    assert column(page, "seed", "trials") == ["2"]
+    page.locator("#trial-filter input").fill("")
+    sort_by(page, "total parameters", "trials")
+    assert column(page, "structure", "trials")[:3] == ["4:8x5*10x10*10x10"] * 3
+
+
+def test_hovering_over_a_point_says_structure_sizes_error_and_command(page, finished_sweep):
+    (comparison,) = compare(read_sweeps([finished_sweep]))
+    (group,) = [g for g in comparison.groups if g.structure == "4:20x25*40x20"]
+    error = group.error("test")
+    tip = page.locator("[data-part=tip]")
+    assert not tip.is_visible()
+    point(page, "4:20x25*40x20").hover()
+    text = tip.inner_text()
+    for part in (
+        "4:20x25*40x20",
+        f"{error.mean:.2%} ± {error.std * 100:.2f} (3 seeds)",
+        "36,280 total parameters (91.58% fewer than dense)",
+        "5,200 parameters of fc1 (98.70% fewer than dense)",
+        "'--config.model.fc1.structure=4:20x25*40x20'",
+    ):
+        assert part in text
+    page.mouse.move(5, 5)
+    assert not tip.is_visible()
+
+
+def test_a_point_is_reached_and_chosen_with_the_keyboard(page):
+    page.locator(".legend input").last.focus()
+    page.keyboard.press("Tab")
+    assert page.locator("[data-part=tip]").is_visible()
+    label = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    page.keyboard.press("Enter")
+    row = page.locator("tr.chosen")
+    assert row.count() == 1
+    assert label.split()[0].rstrip(",") in row.inner_text()
+    page.keyboard.press("Escape")
+    assert not page.locator("[data-part=tip]").is_visible()
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+@pytest.mark.parametrize("size", ["parameters", "flops", "layer_parameters"])
+def test_axes_split_and_front_are_what_is_asked_for(page, finished_sweep, split, size):
+    (comparison,) = compare(read_sweeps([finished_sweep]))
+    page.locator("[data-part=size]").select_option(size)
+    page.locator("[data-part=split]").select_option(split)
+    plot = page.locator("[data-part=plot]").inner_text()
+    assert comparison.size_label(size) in plot
+    assert f"{split} error" in plot
+    front = [group.label for group in pareto_front(comparison.groups, size, split)]
+    labels = page.locator(".point:has(.front)").evaluate_all(
+        "nodes => nodes.map(node => node.getAttribute('aria-label'))"
+    )
+    ringed = {label.split("  ")[0].split(" , ")[0] for label in labels}
+    assert ringed == set(front) - ({"dense"} if size != "flops" else set())
+
+
+def test_points_lie_where_their_numbers_say(page):
+    """Two points of one size lie above each other, and the higher error is higher."""
+    places = {
+        label: page.locator(f'.point[aria-label^="{label} "] .shape').bounding_box()
+        for label in ("2:20x25*40x20", "low rank, rank 2", "low rank, rank 10")
+    }
+    left, same, right = places.values()
+    assert left["x"] == pytest.approx(same["x"], abs=1)
+    assert same["y"] < left["y"]
+    assert right["x"] > left["x"]
+
+
+def test_the_headline_follows_the_tolerance(page):
+    said = page.locator("[data-part=headline]")
+    assert "No low-rank model is within 0.1 points" in said.inner_text()
+    page.locator("[data-part=points]").select_option("0.5")
+    assert "The smallest low-rank model within 0.5 points" in said.inner_text()
+    assert said.locator("code").count() >= 2
+
+
+def test_a_method_that_is_switched_off_leaves_the_plot(page):
+    before = page.locator(".point").count()
+    page.locator(".legend label", has_text="low rank").locator("input").uncheck()
+    assert page.locator(".point").count() == before - 5
+
+
+def test_a_link_leads_to_the_folder_of_the_trial(page):
+    page.locator("table.trials a", has_text="fc1.kind=low_rank,fc1.rank=3,seed=1").click()
+    page.wait_for_load_state()
+    assert "result.json" in page.content()
+    page.go_back()
+    page.complaints[:] = page.complaints[:1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"color_scheme": "dark"}, {"forced_colors": "active"}, {"java_script_enabled": False}],
+)
+def test_the_page_can_be_read_in_the_dark_and_without_scripts(browser, url, options):
+    page = open_page(browser, url, **options)
+    assert len(column(page, "structure")) == len(folders.CASES)
+    if options.get("color_scheme") == "dark":
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert sum(map(int, ground[4:-1].split(","))) < 150
+    if options.get("java_script_enabled") is False:
+        assert page.locator("noscript img").is_visible()
+        assert not page.locator("select").first.is_visible()
+    page.close()
+
+
+def test_a_phone_scrolls_tables_and_not_the_page(browser, url):
+    page = open_page(browser, url)
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+def test_a_hostile_name_stays_text(browser, tmp_path):
+    name = '</script><img src=x onerror="alert(1)">'
+    sweep = folders.write_sweep(
+        tmp_path / "s", [(folders.DENSE, 0.01), (folders.low_rank(1), 0.02)], (0,), data=name
+    )
+    write_report([sweep], tmp_path / "report")
+    page = open_page(browser, (tmp_path / "report" / "index.html").as_uri())
+    assert page.locator("img[src=x]").count() == 0
+    assert name in page.locator("h2").first.inner_text()
+    page.close()
+
+
+def test_the_table_of_learning_rates_sorts(browser, tmp_path):
+    write_report([write_grid(tmp_path / "grid")], tmp_path / "report")
+    page = open_page(browser, (tmp_path / "report" / "index.html").as_uri())
+    sort_by(page, "best rate", "rates")
+    rates = numbers(column(page, "best rate", "rates"))
+    assert rates == sorted(rates)
+    assert len(set(rates)) == 3
+    page.close()

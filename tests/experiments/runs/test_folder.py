@@ -1,0 +1,117 @@
+import json
+import struct
+
+import pytest
+from tensorboardX.proto import event_pb2
+
+from experiments.runs.folder import RunFolder
+from tests.experiments import tiny
+
+
+def scalars(folder):
+    """Reads the events of a folder, record by record: {(step, name): value}, and purged steps."""
+    found, restarts = {}, []
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        content, position = path.read_bytes(), 0
+        while position < len(content):
+            (length,) = struct.unpack_from("<Q", content, position)
+            event = event_pb2.Event.FromString(content[position + 12 : position + 12 + length])
+            position += 12 + length + 4
+            if event.HasField("session_log"):
+                restarts.append(event.step)
+            for value in event.summary.value:
+                found[event.step, value.tag] = value.simple_value
+    return found, restarts
+
+
+def metric_lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_config_is_written_and_the_same_one_is_welcome(tmp_path):
+    config = tiny.get_config()
+    RunFolder(tmp_path / "a" / "run", config).start(0)
+    written = json.loads((tmp_path / "a" / "run" / "config.json").read_text())
+    assert written["model"]["fc1"]["structure"] == "2:4x5*4x6"
+    assert written["model"]["image_shape"] == [16, 16, 1]
+    assert RunFolder(tmp_path / "a" / "run", config).result() is None
+
+
+def test_another_config_is_refused_naming_all_differences(tmp_path):
+    RunFolder(tmp_path, tiny.get_config()).start(0)
+    config = tiny.get_config()
+    config.optimizer.learning_rate = 0.5
+    config.model.fc1.structure = "1:4x5*4x6"
+    with pytest.raises(ValueError, match="holds a run with another config") as caught:
+        RunFolder(tmp_path, config)
+    message = str(caught.value)
+    assert "config.optimizer.learning_rate was 0.02 and is now 0.5" in message
+    assert "config.model.fc1.structure was '2:4x5*4x6' and is now '1:4x5*4x6'" in message
+    assert "another --workdir, or the same config" in message
+    assert json.loads((tmp_path / "config.json").read_text())["optimizer"]["learning_rate"] == 0.02
+
+
+def test_fields_that_leave_the_numbers_alone_may_change(tmp_path):
+    RunFolder(tmp_path, tiny.get_config()).start(0)
+    config = tiny.get_config()
+    config.data.data_dir, config.train.log_every = "elsewhere", 77
+    RunFolder(tmp_path, config).start(0)
+    assert json.loads((tmp_path / "config.json").read_text())["train"]["log_every"] == 77
+
+
+def test_a_run_that_never_started_binds_no_config(tmp_path):
+    RunFolder(tmp_path, tiny.get_config())
+    config = tiny.get_config()
+    config.data.name = "mnist_5k"
+    RunFolder(tmp_path, config)
+
+
+def test_an_unreadable_config_is_an_error_with_a_remedy(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json cannot be read .*another --workdir"):
+        RunFolder(tmp_path, tiny.get_config())
+
+
+def test_metrics_and_events_hold_the_same_numbers(tmp_path):
+    folder = RunFolder(tmp_path, tiny.get_config())
+    folder.start(0)
+    folder.write_metrics(10, {"train/loss": 1.5, "epoch": 0.5})
+    folder.write_metrics(20, {"train/loss": 0.25, "epoch": 1.0})
+    folder.close()
+    assert metric_lines(tmp_path) == [
+        {"step": 10, "train/loss": 1.5, "epoch": 0.5},
+        {"step": 20, "train/loss": 0.25, "epoch": 1.0},
+    ]
+    assert scalars(tmp_path)[0] == {
+        (10, "train/loss"): 1.5,
+        (10, "epoch"): 0.5,
+        (20, "train/loss"): 0.25,
+        (20, "epoch"): 1.0,
+    }
+    assert scalars(tmp_path)[1] == [1], "an earlier run that saved nothing is forgotten"
+
+
+def test_going_on_drops_what_lies_past_the_checkpoint(tmp_path):
+    folder = RunFolder(tmp_path, tiny.get_config())
+    folder.start(0)
+    for step in (10, 20, 30):
+        folder.write_metrics(step, {"train/loss": 1.0})
+    folder.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 15, "train/lo')  # a kill in the middle of a line
+    folder.start(20)
+    folder.write_metrics(30, {"train/loss": 2.0})
+    folder.close()
+    assert [(m["step"], m["train/loss"]) for m in metric_lines(tmp_path)] == [
+        (10, 1.0),
+        (20, 1.0),
+        (30, 2.0),
+    ]
+    assert scalars(tmp_path)[1][-1] == 21, "TensorBoard is told to forget from step 21 on"
+
+
+def test_the_result_marks_a_run_as_finished(tmp_path):
+    folder = RunFolder(tmp_path, tiny.get_config())
+    folder.write_result({"test": {"error": 0.5}})
+    assert folder.result() == {"test": {"error": 0.5}}
+    assert not list(tmp_path.glob("*.tmp"))

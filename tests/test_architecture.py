@@ -1,0 +1,57 @@
+"""The direction of imports between the wings, and their doors."""
+
+import ast
+import importlib
+import pathlib
+import pkgutil
+
+import pytest
+
+import kfc_jax
+
+ROOT = pathlib.Path(__file__).parent.parent
+WINGS = {  # what each one may import, besides itself
+    "structures": (),
+    "product": ("structures",),
+    "decompose": ("structures",),
+    "layers": ("structures", "product"),
+    "compress": ("structures", "product", "decompose", "layers"),
+}
+
+
+def imports_of(path):
+    """Returns the modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports say the whole path"
+            yield node.module
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_imports_only_doors_of_the_wings_below(wing):
+    for path in (ROOT / "kfc_jax" / wing).rglob("*.py"):
+        for name in imports_of(path):
+            if name.startswith("kfc_jax.") and not name.startswith(f"kfc_jax.{wing}."):
+                assert name in {f"kfc_jax.{below}" for below in WINGS[wing]} | {
+                    "kfc_jax.text_table"
+                }, f"{path} imports {name}"
+            assert not name.startswith(("experiments", "configs")), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_has_a_door_of_a_few_names_none_of_which_hides_a_module(wing):
+    door = importlib.import_module(f"kfc_jax.{wing}")
+    assert 5 <= len(door.__all__) <= 10
+    for name in door.__all__:
+        assert f"`{name}`" in door.__doc__
+    modules = {module.name for module in pkgutil.iter_modules(door.__path__)}
+    assert not modules & set(door.__all__)
+    assert not {m.name for m in pkgutil.iter_modules(kfc_jax.__path__)} & set(kfc_jax.__all__)
+
+
+def test_structures_need_no_jax():
+    for path in (ROOT / "kfc_jax" / "structures").glob("*.py"):
+        roots = {name.partition(".")[0] for name in imports_of(path)}
+        assert not roots & {"jax", "flax", "optax", "numpy", "jaxtyping"}, path
