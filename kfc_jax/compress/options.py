@@ -148,7 +148,7 @@ class KernelOptions:
         squares = [plan.error**2 for plan in self._measured.values()]
         estimates = self._squares if self._has_bounds or not measured else {}
         for index, values in estimates.items():
-            ranks = range(self._families[index].least, len(values) + 1)
+            ranks = range(self._families[index].min_rank, len(values) + 1)
             new = [rank for rank in ranks if (index, rank) not in self._measured]
             choices += [(index, rank) for rank in new]
             costs += [rank * self._families[index].unit for rank in new]
