@@ -5,7 +5,14 @@ is `experiments.sweep`. A sweep is a folder: `sweep.json` is the plan, and every
 of its own, the run's, with `trial.json` (its state) and `log.txt` in it.
 """
 
-from experiments.sweeping.layers import dense, kfc, low_rank, low_rank_for, structures_for
+from experiments.sweeping.layers import (
+    dense,
+    kfc,
+    low_rank,
+    low_rank_for,
+    stored_as,
+    structures_for,
+)
 from experiments.sweeping.overrides import Overrides, product, seeds, values, zipped
 from experiments.sweeping.trials import trial_folder
 
@@ -17,6 +24,7 @@ __all__ = [
     "low_rank_for",
     "product",
     "seeds",
+    "stored_as",
     "structures_for",
     "trial_folder",
     "values",

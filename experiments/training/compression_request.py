@@ -21,9 +21,9 @@ from experiments.training.start_from_dense import (
     source_statistics,
 )
 from kfc_jax import Budget, CompressionPlan, InputStatistics, plan_compression
+from kfc_jax.structures import TRAINABLE_MATRIX_RANK
 
 _PLAN_FILE = "plan.json"
-_TRAINABLE = 0.5  # of the full matrix rank: structures of less start well, and train badly
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,14 +100,10 @@ def make_plan(
             budget,
             method=request.method,
             statistics=statistics,
-            min_matrix_rank=_TRAINABLE if config.train.num_epochs else 0.0,
+            min_matrix_rank=TRAINABLE_MATRIX_RANK if config.train.num_epochs else 0.0,
         )
     for layer in plan.layers:
-        config.model[layer.path].update(
-            kind=layer.method,
-            structure=layer.structure if layer.method == "kfc" else "",
-            rank=layer.rank if layer.method == "low_rank" else 0,
-        )
+        config.model[layer.path].update(layer.kernel.config_fields())
     return ReadyCompression(config, plan, images, statistics)
 
 

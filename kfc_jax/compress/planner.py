@@ -20,23 +20,19 @@ import numpy as np
 
 from kfc_jax.compress.allocation import least_cost, least_error
 from kfc_jax.compress.budget import ERROR, FLOPS, Budget
-from kfc_jax.compress.dense_layers import (
+from kfc_jax.compress.find_layers import (
     DenseLayer,
     Statistics,
     check_paths,
     dense_layers,
+    error_statistics_of,
     list_layers,
-    second_moment_of,
 )
-from kfc_jax.compress.options import METHODS, Choice, KernelOptions
-from kfc_jax.compress.plan import (
-    DENSE,
-    LOW_RANK,
-    CompressionPlan,
-)
-from kfc_jax.structures import KroneckerStructure
+from kfc_jax.compress.options import Choice, KernelOptions, methods
+from kfc_jax.compress.plan import CompressionPlan
+from kfc_jax.structures import DenseStructure, LayerStructure, LowRankStructure
 
-_MOST_ROUNDS = 12
+_MAX_ROUNDS = 12
 
 
 def plan_compression(
@@ -47,7 +43,7 @@ def plan_compression(
     statistics: Statistics | None = None,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
-    structures: Mapping[str, str | KroneckerStructure] | None = None,
+    structures: Mapping[str, str | LayerStructure] | None = None,
     min_matrix_rank: float = 0.0,
     max_shapes: int = 32,
 ) -> CompressionPlan:
@@ -96,13 +92,13 @@ def plan_compression(
     """
     if not isinstance(budget, Budget):
         budget = Budget.parameters(budget)
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}; take one of {', '.join(METHODS)}.")
+    if method not in methods():
+        raise ValueError(f"method is {method!r}; take one of {', '.join(methods())}.")
     if not 0 <= min_matrix_rank <= 1:
         raise ValueError(f"min_matrix_rank is {min_matrix_rank}; it must be a fraction, 0 to 1.")
     if max_shapes < 1:
         raise ValueError(f"max_shapes is {max_shapes}; it must be at least 1.")
-    layers = dense_layers(params)
+    layers, dense = dense_layers(params), DenseStructure.kind
     fixed = {path: str(structure) for path, structure in (structures or {}).items()}
     check_paths(fixed, layers)
     for patterns in (include, exclude):
@@ -112,17 +108,17 @@ def plan_compression(
     for path in layers:
         is_open = any(fnmatch.fnmatchcase(path, pattern) for pattern in include)
         if not is_open or any(fnmatch.fnmatchcase(path, pattern) for pattern in exclude):
-            fixed.setdefault(path, DENSE)
+            fixed.setdefault(path, dense)
 
     options = [
         KernelOptions(
             path,
             layer.kernel,
-            None if fixed.get(path) == DENSE else second_moment_of(layer, statistics),
+            None if fixed.get(path) == dense else error_statistics_of(layer, statistics),
             cost=_flops if budget.kind == FLOPS else _parameters,
             method=method,
             structure=fixed.get(path),
-            min_matrix_rank=0.0 if method == LOW_RANK else min_matrix_rank,
+            min_matrix_rank=0.0 if method == LowRankStructure.kind else min_matrix_rank,
             max_shapes=max_shapes,
         )
         for path, layer in layers.items()
@@ -132,7 +128,7 @@ def plan_compression(
     )
     limit = None if budget.kind == ERROR else _kernel_limit(budget, options, layers, other)
     for option in options:
-        rest = sum(o.least for o in options) - option.least
+        rest = sum(o.min_cost for o in options) - option.min_cost
         option.estimate(None if limit is None else limit - rest)
     chosen = _choose(options, budget, limit)
     plans = tuple(option.plan(choice) for option, choice in zip(options, chosen, strict=True))
@@ -151,7 +147,7 @@ def _choose(options: Sequence[KernelOptions], budget: Budget, limit: int | None)
         return []
     for option, choice in zip(options, allocate(), strict=True):
         option.compare(option.cost_of(choice))
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         chosen = allocate()
         # All are measured, so this is a list and no generator.
         if not any([o.measure(choice) for o, choice in zip(options, chosen, strict=True)]):
@@ -168,7 +164,7 @@ def _kernel_limit(
     """Returns what the budget leaves for the kernels."""
     size = sum(math.prod(layer.kernel.shape) for layer in layers.values())
     fixed, dense = (0, 2 * size) if budget.kind == FLOPS else (other, other + size)
-    limit, least = budget.limit(dense), fixed + sum(option.least for option in options)
+    limit, least = budget.limit(dense), fixed + sum(option.min_cost for option in options)
     if limit < least:
         outside = f", {other:,} of them outside the dense kernels" if fixed else ""
         raise ValueError(
@@ -179,9 +175,9 @@ def _kernel_limit(
     return limit - fixed
 
 
-def _parameters(structure: KroneckerStructure) -> int:
+def _parameters(structure: LayerStructure) -> int:
     return structure.num_parameters
 
 
-def _flops(structure: KroneckerStructure) -> int:
+def _flops(structure: LayerStructure) -> int:
     return structure.flops(1)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kfc_jax.compress.dense_layers import (
+from kfc_jax.compress.find_layers import (
     Statistics,
     check_paths,
     copy_tree,
     dense_layers,
-    second_moment_of,
+    error_statistics_of,
     subtree,
 )
-from kfc_jax.compress.plan import DENSE, LOW_RANK, Structures, read_structure, structures_of
-from kfc_jax.compress.statistics import InputStatistics
-from kfc_jax.decompose import unit_order
+from kfc_jax.compress.plan import Structures, structures_of
+from kfc_jax.decompose import InputStatistics, unit_order
+from kfc_jax.structures import DenseStructure, read_layer_structure
 
 
 def reorder_units(
@@ -57,23 +57,22 @@ def reorder_units(
                 f"and {path!r} has {features} outputs. Name the layer that comes next."
             )
     new = copy_tree(params)
-    moved = None if statistics is None else dict(statistics)
+    moved = None
+    if statistics is not None:
+        moved = {path: InputStatistics.of(seen) for path, seen in statistics.items()}
     for path, reader in readers.items():
-        method, structure = read_structure(structures.get(path, DENSE), *layers[path].kernel.shape)
-        if method in (DENSE, LOW_RANK):
+        text = structures.get(path, DenseStructure.kind)
+        structure = read_layer_structure(text, *layers[path].kernel.shape)
+        if not structure.depends_on_unit_order:
             continue
         layer = dense_layers(new)[path]
-        order = unit_order(
-            layer.kernel,
-            structure,
-            second_moment=second_moment_of(layer, moved if weighted else None),
-        )
-        arrays = subtree(new, layer.keys)
-        arrays["kernel"] = arrays["kernel"][:, order]
+        weights = error_statistics_of(layer, moved if weighted else None)
+        order = unit_order(layer.kernel, structure, statistics=weights)
+        arrays, reading = subtree(new, layer.keys), subtree(new, layers[reader].keys)
+        arrays[DenseStructure.parameter] = arrays[DenseStructure.parameter][:, order]
         if layer.bias is not None:
             arrays["bias"] = arrays["bias"][order]
-        reading = subtree(new, layers[reader].keys)
-        reading["kernel"] = reading["kernel"][order]
+        reading[DenseStructure.parameter] = reading[DenseStructure.parameter][order]
         if moved is not None and reader in moved:
             moved[reader] = moved[reader].reordered(order)
     return new, moved

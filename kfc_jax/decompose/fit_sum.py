@@ -29,6 +29,9 @@ Terms = list[Vectors]  # the vectors of every term
 Kernel = Float[np.ndarray, "inputs features"]
 Moment = Float[np.ndarray, "inputs inputs"]
 
+DEFAULT_SHRINKAGE = 0.01
+"""The weight of the kernel's own error beside the output's, relative to the inputs' mean square."""
+
 NOTHING_LEFT = 1e-14  # a relative error of rounding alone
 _LITTLE_LEFT = 1e-2  # below it, squared errors that are differences are not exact enough
 

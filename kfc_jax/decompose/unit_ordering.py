@@ -17,6 +17,7 @@ import scipy.linalg
 from jaxtyping import Array, Float, Int
 
 from kfc_jax.decompose.fit_sum import (
+    DEFAULT_SHRINKAGE,
     Kernel,
     KernelFit,
     Moment,
@@ -26,19 +27,18 @@ from kfc_jax.decompose.fit_sum import (
     shrunk,
     to_float64,
 )
-from kfc_jax.decompose.second_moment import second_moment_of
+from kfc_jax.decompose.input_statistics import InputStatistics, Samples, second_moment_of
 from kfc_jax.structures import KroneckerStructure
 
 _Order = Int[np.ndarray, " features"]
 
 
 def unit_order(
-    kernel: Float[Array, "inputs features"],
+    kernel: Float[Array | np.ndarray, "inputs features"],
     structure: KroneckerStructure | str,
     *,
-    inputs: Float[Array, "*batch inputs"] | None = None,
-    second_moment: Float[Array, "inputs inputs"] | None = None,
-    shrinkage: float = 0.01,
+    statistics: InputStatistics | Samples | None = None,
+    shrinkage: float = DEFAULT_SHRINKAGE,
     max_rounds: int = 100,
     tolerance: float = 1e-3,
 ) -> Int[np.ndarray, " features"]:
@@ -65,9 +65,8 @@ def unit_order(
     Args:
       kernel: the dense kernel.
       structure: the structure or its text form.
-      inputs: as in ``nearest_kronecker_sum``.
-      second_moment: likewise.
-      shrinkage: likewise.
+      statistics: what the layer sees, as in ``nearest_kronecker_sum``.
+      shrinkage: the weight of the kernel's own error, as in ``nearest_kronecker_sum``.
       max_rounds: most rounds of an assignment and a sweep, from each start.
       tolerance: rounds end when one lowers the error by less than this fraction of it.
 
@@ -79,7 +78,7 @@ def unit_order(
     if isinstance(structure, str):
         structure = KroneckerStructure.parse(structure)
     structure = structure.fit(*np.shape(kernel))
-    moment = second_moment_of(inputs, second_moment, structure.inputs)
+    moment = second_moment_of(statistics, structure.inputs)
     search = _Search(to_float64(kernel), structure, moment, shrinkage)
     unchanged = np.arange(structure.features)
     starts = (unchanged, np.argsort(search.strongest_direction(), kind="stable"))

@@ -16,6 +16,7 @@ import operator
 import re
 from collections.abc import Iterable
 
+from kfc_jax.structures.layer_structure import DEFAULT_RANK, Shapes, SumOfFactors
 from kfc_jax.structures.sizes import (
     good_size,
     largest_allowed_size,
@@ -24,8 +25,6 @@ from kfc_jax.structures.sizes import (
 )
 
 Shape = tuple[tuple[int, int], ...]
-
-DEFAULT_RANK = 8
 
 _EXAMPLE = "'8:28x32*28x32+4:14x16*56x64'"
 
@@ -137,7 +136,7 @@ class KroneckerTerm:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class KroneckerStructure:
+class KroneckerStructure(SumOfFactors):
     """The structure of a kernel: one or more terms, which may have different shapes.
 
     Its text form is what configs, commands and file names use; ``parse`` and ``str`` are inverse
@@ -161,6 +160,10 @@ class KroneckerStructure:
       ValueError: if there is no term, or the terms do not fit ``inputs`` and ``features``; the
         message names both sizes and the nearest structure that would fit.
     """
+
+    kind = "kfc"
+    example = "8:28x32*28x32"
+    depends_on_unit_order = True
 
     terms: tuple[KroneckerTerm, ...]
     inputs: int | None = None
@@ -294,6 +297,58 @@ class KroneckerStructure:
             )
         return KroneckerStructure(self.terms, inputs, features)
 
+    @classmethod
+    def read(cls, text: str, inputs: int, features: int) -> KroneckerStructure:
+        """Returns the structure that the text form means for a kernel of this size.
+
+        Raises:
+          ValueError: if the text is not of that form, or the structure does not fit.
+        """
+        return cls.parse(text).fit(inputs, features)
+
+    @classmethod
+    def size_of(cls, text: str, shapes: Shapes) -> tuple[int, int]:
+        """Returns the size that the text form tells; padded factors do not tell it."""
+        del shapes
+        structure = cls.parse(text)
+        return structure.inputs, structure.features
+
+    @classmethod
+    def of_rank_one(cls, inputs: int, features: int) -> list[KroneckerStructure]:
+        """Lists the shapes of two factors, without those that are of low rank by another name."""
+        found = cls.candidates(inputs, features)
+        return [s for s in found if not _is_column_times_row(s.terms[0].shapes)]
+
+    @property
+    def max_rank(self) -> int:
+        """The sum of the ranks beyond which the terms gain nothing."""
+        return sum(term.max_rank for term in self.terms)
+
+    def with_rank(self, rank: int) -> KroneckerStructure:
+        """Returns the structure of one term with another rank.
+
+        Raises:
+          ValueError: if there are several terms, or the rank is out of range.
+        """
+        if len(self.terms) > 1:
+            raise ValueError(f"Structure '{self}' has several terms, whose ranks differ.")
+        term = KroneckerTerm(self.terms[0].shapes, rank)
+        return KroneckerStructure((term,), self.inputs, self.features)
+
+    @property
+    def num_products(self) -> int:
+        """The number of products that are summed, over all terms."""
+        return sum(term.rank for term in self.terms)
+
+    @property
+    def matrix_rank(self) -> int:
+        """The largest matrix rank that the kernel can have.
+
+        A product has the product of its factors' ranks; ``5x125*160x4`` at most ``5 * 4``.
+        """
+        of_terms = (t.rank * math.prod(map(min, t.shapes)) for t in self.terms)
+        return min(self.inputs, self.features, sum(of_terms))
+
     @property
     def padded_inputs(self) -> int:
         """Rows of the largest term; inputs are padded with zeros up to them."""
@@ -313,13 +368,8 @@ class KroneckerStructure:
 
     @property
     def num_parameters(self) -> int:
-        """Entries of all factors, padding included, bias not."""
+        """The number of entries of all factors, padding included; the bias is not counted."""
         return sum(term.num_parameters for term in self.terms)
-
-    @property
-    def dense_parameters(self) -> int:
-        """Entries of the dense kernel that this structure stands for."""
-        return self.inputs * self.features
 
     @property
     def reduction(self) -> float:
@@ -337,12 +387,18 @@ class KroneckerStructure:
         return cheaper if self._flops(batch, cheaper) < factored else (False,) * len(self.terms)
 
     def flops(self, batch: int) -> int:
-        """FLOPs of ``x @ kernel`` for ``x: (batch, inputs)``, done the cheapest way.
+        """Returns the least arithmetic of ``x @ kernel`` for ``x: (batch, inputs)``, in FLOPs.
 
-        A multiplication and an addition count as two; bias and the addition of the terms' outputs
-        are left out.
+        It is the minimum over all orders of the factors and all choices of terms that are formed
+        first. A multiplication and an addition count as two; the bias and the addition of the
+        terms' outputs are left out. What a machine is predicted to do fastest may be more
+        arithmetic: `kfc_jax.explain` tells both.
         """
         return self._flops(batch, self.materialized_terms(batch))
+
+    def forms_kernel(self, batch: int) -> bool:
+        """Says whether the least arithmetic at this batch forms the kernel of any term first."""
+        return any(self.materialized_terms(batch))
 
     def _flops(self, batch: int, materialized: Iterable[bool]) -> int:
         materialized = tuple(materialized)
@@ -378,6 +434,11 @@ class KroneckerStructure:
 
     def __repr__(self) -> str:
         return f"KroneckerStructure.parse('{self}')"
+
+
+def _is_column_times_row(shapes: Shape) -> bool:
+    (n1, m1), (n2, m2) = shapes
+    return m1 == n2 == 1 or n1 == m2 == 1
 
 
 def _whole(what: str, value: object) -> int:

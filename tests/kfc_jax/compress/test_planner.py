@@ -22,7 +22,7 @@ from kfc_jax import (
     to_dense,
 )
 from kfc_jax.compress.allocation import Front, least_cost, least_error
-from kfc_jax.compress.dense_layers import dense_layers
+from kfc_jax.compress.find_layers import dense_layers
 from kfc_jax.compress.plan import LayerPlan
 from tests.kfc_jax.reference import dense_kernel, message_of, random_factors
 
@@ -201,7 +201,7 @@ def test_a_large_kernel_is_planned_from_estimates_that_are_bounds(monkeypatch):
     params = {"fc": {"kernel": kernel}}
     exact = plan_compression(params, 0.3)
     monkeypatch.setattr(options, "_LARGE", 0)
-    monkeypatch.setattr(options, "_GRAM_SIDE", 4)
+    monkeypatch.setattr("kfc_jax.decompose.spectra._GRAM_SIDE", 4)
     large = plan_compression(params, 0.3)
     assert large.parameters <= 0.3 * kernel.size
     # The errors of the final choice are true ones; the choice is at most a little worse.
@@ -357,7 +357,7 @@ def test_the_covariance_of_inputs_far_from_0_is_known(offset):
     variables = model.init(jax.random.key(0), x)
     found = input_statistics(model, variables, [x[:50], x[50:], x[:1]])["layers_0"]
     exact = np.cov(np.concatenate([x, x[:1]]).astype(np.float64).T, bias=True)
-    np.testing.assert_allclose(found.weights(has_bias=True), exact, rtol=1e-3, atol=2e-4)
+    np.testing.assert_allclose(found.centred().second_moment, exact, rtol=1e-3, atol=2e-4)
     params = convert(variables["params"], {"layers_0": "1:2x2*2x3"}, statistics={"layers_0": found})
     assert np.isfinite(params[0]["layers_0"]["bias"]).all()
 
@@ -465,7 +465,7 @@ def test_an_error_that_fixed_structures_exceed_is_told(params):
 def test_plans_that_do_not_settle_take_what_was_measured(params, seen, monkeypatch):
     import kfc_jax.compress.planner as compression
 
-    monkeypatch.setattr(compression, "_MOST_ROUNDS", 1)
+    monkeypatch.setattr(compression, "_MAX_ROUNDS", 1)
     plan = plan_compression(params, 0.5, statistics=seen)
     assert plan.parameters <= 0.5 * TOTAL
     _, reports = convert(params, plan, statistics=seen)
