@@ -549,7 +549,7 @@ def test_plans_survive_json_and_print_all_that_counts(params, seen):
     assert "not the JSON" in message_of(CompressionPlan.from_json, '{"layers": [{"a": 1}]}')
 
 
-def test_the_break_even_batch_is_the_least_at_which_the_kernel_is_formed():
+def test_the_kernel_is_formed_from_the_smallest_batch_at_which_it_needs_fewer_flops():
     layer = LayerPlan("fc", 64, 64, "20:8x8*8x8")
     batch = layer.form_kernel_from_batch
     assert any(layer.kernel.materialized_terms(batch))
