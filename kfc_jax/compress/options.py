@@ -189,8 +189,10 @@ class KernelOptions:
     def _enumerate(self, method: str, min_matrix_rank: float) -> Iterator[ShapeAtRanks]:
         """Yields the shapes that are, at the rank they need, smaller and faster than dense."""
         dense = DenseStructure(*self._size)
-        for name, kind in layer_kinds().items():
-            if method not in (AUTO, name):
+        # Of two options that are equal, the first is taken: low rank, which multiplies faster.
+        kinds = sorted(layer_kinds().values(), key=lambda kind: kind is KroneckerStructure)
+        for kind in kinds:
+            if method not in (AUTO, kind.kind):
                 continue
             for structure in kind.of_rank_one(*self._size):
                 max_rank = min(

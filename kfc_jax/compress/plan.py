@@ -23,9 +23,9 @@ class LayerPlan:
       features: columns of its kernel.
       structure: the text form of any kind: ``dense`` (the layer is left as it is), ``rank 3``
         (``LowRankDense``), that of a ``KroneckerStructure`` (``KFCDense``), ...
-      relative_error: ``||kernel - approx|| / ||kernel||``.
-      output_error: the same of the layer's output over the inputs that the plan was made with; None
-        without.
+      relative_error: the relative error of the kernel, ``||kernel - approx|| / ||kernel||``.
+      output_error: the relative error of the layer's output over the inputs that the plan was made
+        with; None if it was made without statistics.
 
     Raises:
       ValueError: if the structure cannot be read or does not fit the kernel.
@@ -145,7 +145,7 @@ class CompressionPlan:
 
     @property
     def dense_flops(self) -> int:
-        """The same with dense layers."""
+        """FLOPs of the same layers for one example, were they dense."""
         return sum(layer.dense_flops for layer in self.layers)
 
     @property

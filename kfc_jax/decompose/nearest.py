@@ -1,22 +1,23 @@
-"""From a dense kernel to factors: the nearest Kronecker sum, or the nearest product of low rank.
+"""From a dense kernel to factors: the nearest sum of Kronecker products.
 
-The error that is minimised is the kernel's, ``||kernel - approx||`` (Frobenius norms throughout),
-or, given sample inputs, that of the layer's output, ``||x @ (kernel - approx)||``.
+The error that is minimised is the kernel's, ``||kernel - approx||`` (all norms are Frobenius
+norms), or, with statistics of the inputs, that of the layer's output,
+``||x @ (kernel - approx)||``.
 
-- One term of two factors, no weights: the optimum, from the singular value decomposition of the
-  rearranged kernel (Van Loan & Pitsianis, 1993).
+- One term of two factors, without statistics: the result is the optimum, from the singular value
+  decomposition of the rearranged kernel (Van Loan & Pitsianis, 1993).
 - Several terms: the terms are fitted one after the other, each to what the others leave, with each
-  of them once as the first; the best of these starts is then improved by sweeps over the terms.
-- Three and more factors: the rearranged kernel is a tensor and the sum is its CP decomposition,
-  found by alternating least squares (ALS) from several starts.
-- Weights: ALS from the better of two starts, the decomposition without weights and the one that is
-  the optimum if the second moment is a Kronecker product. A little of the kernel's own error
-  (``shrinkage``) is minimised along with the output's: it decides where the inputs say little.
+  of them once as the first. The best of these starts is then improved by sweeps over the terms.
+- Three and more factors: the rearranged kernel is a tensor, and the sum is its CP decomposition,
+  which is found by alternating least squares (ALS) from several starts.
+- Statistics: ALS goes on from the better of two starts, the decomposition without statistics and
+  the one that is the optimum if the second moment is a Kronecker product. A little of the kernel's
+  own error (``shrinkage``) is minimised along with the output's: it decides where the inputs say
+  little.
 
-The error never rises from one sweep to the next. What a padded term is outside the kernel does not
-count; sweeps over such terms fill the padding with what the term itself had there, so that the
-padding does not pull at the fit (and the error still never rises). The work is done on the host in
-float64.
+The error never rises from one sweep to the next. The padding is not part of the error. During a
+sweep the padding is set to the term's own current values, so that it has no influence on the fit.
+The work is done on the host in float64.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ def nearest_kronecker_sum(
 ) -> tuple[list[list[Float[Array, "rank rows columns"]]], DecompositionReport]:
     """Returns the factors whose sum of Kronecker products is nearest to ``kernel``.
 
-    One term of two factors without weights or padding is the optimum. Everything else is improved
-    by sweeps to a local optimum. It is no worse than the optimum of any one of the structure's
-    terms of two factors alone, and, with weights, has no greater output error than without.
+    For one term of two factors, without statistics or padding, the result is the optimum.
+    Everything else is improved by sweeps to a local optimum. It is no worse than the optimum of any
+    one of the structure's terms of two factors alone. With statistics, its output error is no
+    greater than without.
 
     The same arguments give the same factors: all factors of a product have equal norms, products
     are sorted by falling norm, and the largest entry of every factor but the last is positive. A
@@ -66,17 +68,17 @@ def nearest_kronecker_sum(
       True
 
     Args:
-      kernel: the dense kernel, of any floating type.
+      kernel: the dense kernel ``(inputs, features)``, of any floating type.
       structure: the structure or its text form; terms may be padded as in ``KFCDense``.
       statistics: what the layer sees, or samples ``(..., inputs)`` of it: with them, the error of
         ``x @ kernel`` is minimised, and that of the kernel without them.
-      shrinkage: weight of the kernel's error beside the output's, as a fraction of the inputs' mean
-        square. At 0, the factors may be huge in directions in which the samples hardly vary, and
-        other inputs do. The default costs little: on a 784x512 layer of an MNIST network, under
+      shrinkage: the weight of the kernel's error beside the output's, as a fraction of the inputs'
+        mean square. At 0, the factors may be huge in directions in which the samples hardly vary,
+        and other inputs do. The default costs little: on a 784x512 layer of an MNIST network, under
         0.5% of the output error on 8,000 samples, and 1.4% on 400, where it lowered the output
         error on other inputs by up to 2.3%.
-      max_sweeps: most sweeps.
-      tolerance: sweeps end when one lowers the error by less than this fraction of it.
+      max_sweeps: the largest number of sweeps.
+      tolerance: the sweeps end when one lowers the error by less than this fraction of it.
 
     Returns:
       For every term a list of factors ``(rank, n_k, m_k)`` of the kernel's type, as

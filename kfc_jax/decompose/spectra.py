@@ -81,10 +81,10 @@ def spectrum(
       [1.0, 0.206, 0.0, 0.0]
 
     Args:
-      kernel: the dense kernel, of any floating type.
+      kernel: the dense kernel ``(inputs, features)``, of any floating type.
       shape: the shapes of two factors, or their text form. ``((n, 1), (1, m))`` is low rank. If
         padded, zeros are put around the kernel, so that the errors are upper bounds.
-      max_rank: number of leading singular values. Default: all, which takes minutes for the
+      max_rank: the number of leading singular values. Default: all, which takes minutes for the
         largest kernels.
 
     Raises:

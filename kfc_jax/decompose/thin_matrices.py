@@ -25,12 +25,12 @@ def low_rank(
 ) -> tuple[tuple[Float[Array, "inputs rank"], Float[Array, "rank features"]], DecompositionReport]:
     """Returns the thin matrices ``u, v`` whose product is nearest to ``kernel``.
 
-    It is the optimum, with and without weights. The columns of ``u`` and the rows of ``v`` have
-    equal norms, sorted as in ``nearest_kronecker_sum``.
+    The result is the optimum, with and without statistics (Eckart & Young, 1936). The columns of
+    ``u`` and the rows of ``v`` have equal norms, sorted as in ``nearest_kronecker_sum``.
 
     Args:
-      kernel: the dense kernel, of any floating type.
-      rank: columns of ``u``.
+      kernel: the dense kernel ``(inputs, features)``, of any floating type.
+      rank: the number of columns of ``u``.
       statistics: what the layer sees, or samples ``(..., inputs)`` of it: with them, the error of
         ``x @ kernel`` is minimised, and that of the kernel without them.
 

@@ -129,7 +129,7 @@ class KFCDense(FactoredDense):
         for the input that the layer sees, from ``rank`` and ``num_factors``.
       rank: rank of the balanced term. Default: 8, less for small layers.
       num_factors: number of factors of the balanced term.
-      strategy: how to multiply by the factors, one of ``kfc_jax.product.planner.STRATEGIES``.
+      strategy: how to multiply by the factors, one of ``kfc_jax.product.STRATEGIES``.
         Default: what is predicted to be fastest for the batch and the platform.
       forward_mode: whether ``jax.jvp``, ``jax.linearize`` and ``jax.jacfwd`` through the layer are
         needed, see ``kronecker_matmul``.

@@ -11,7 +11,7 @@
 from kfc_jax.product.explanation import Explanation, explain
 from kfc_jax.product.form_dense import dense_kernel
 from kfc_jax.product.matmul import Factors, kronecker_matmul, materialize
-from kfc_jax.product.planner import STRATEGIES
+from kfc_jax.product.program import STRATEGIES
 
 __all__ = [
     "STRATEGIES",

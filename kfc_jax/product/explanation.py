@@ -10,7 +10,9 @@ import jax
 import numpy as np
 
 from kfc_jax.product.cost_model import Costs, Work, costs_of
-from kfc_jax.product.planner import Program, make_plan, product, total
+from kfc_jax.product.count_work import product
+from kfc_jax.product.planner import make_plan, total
+from kfc_jax.product.program import Program
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
 _LARGEST_BATCH = 2**16

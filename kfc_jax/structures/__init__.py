@@ -12,7 +12,8 @@
 - `TRAINABLE_MATRIX_RANK`: the fraction of the matrix rank that a kernel needs in order to train.
 """
 
-from kfc_jax.structures.kronecker import KroneckerStructure, KroneckerTerm, Shape
+from kfc_jax.structures.kronecker import KroneckerStructure
+from kfc_jax.structures.kronecker_term import KroneckerTerm, Shape
 from kfc_jax.structures.layer_structure import (
     TRAINABLE_MATRIX_RANK,
     DenseStructure,

@@ -367,7 +367,7 @@ class LowRankStructure(LayerStructure):
 
     @classmethod
     def of_default_rank(cls, inputs: int, features: int) -> LowRankStructure:
-        """Returns rank 8, or less where the layer would not be at most half as large as dense."""
+        """Returns rank 8, or a lower one with which the layer is at most half as large as dense."""
         half = inputs * features // (2 * (inputs + features))
         return cls(inputs, features, max(1, min(DEFAULT_RANK, half)))
 
@@ -474,8 +474,10 @@ class LowRankStructure(LayerStructure):
 
 
 def layer_kinds() -> dict[str, type[LayerStructure]]:
-    """Returns the class of every kind by its name, in the order of their definition."""
-    return dict(_KINDS)
+    """Returns the class of every kind by its name: those of this library, then all others."""
+    kinds = _KINDS.values()
+    ordered = sorted(kinds, key=lambda k: (not k.__module__.startswith(__package__), k.kind))
+    return {kind.kind: kind for kind in ordered}
 
 
 def kind_of_parameter(name: str) -> type[LayerStructure] | None:
@@ -504,7 +506,7 @@ def read_layer_structure(
     text = " ".join(str(structure).split())
     # Sums of factors come last: they take every text that no other kind does, and say what is
     # wrong with it.
-    *others, last = sorted(_KINDS.values(), key=lambda kind: issubclass(kind, SumOfFactors))
+    *others, last = sorted(layer_kinds().values(), key=lambda kind: issubclass(kind, SumOfFactors))
     for kind in others:
         if (found := kind.read(text, inputs, features)) is not None:
             return found

@@ -596,7 +596,7 @@ def test_many_layers_are_shared_out_within_the_budget(monkeypatch):
         Front.of(np.arange(1, 41), np.sort(rng.exponential(size=40))[::-1]) for _ in range(12)
     ]
     exact = least_error(options, 150)
-    monkeypatch.setattr(allocation, "_MOST_PAIRS", 40 * 60)
+    monkeypatch.setattr(allocation, "_MAX_PAIRS", 40 * 60)
     thinned = least_error(options, 150)
 
     def total(chosen):
