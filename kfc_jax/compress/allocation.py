@@ -31,7 +31,7 @@ class Front:
     choices: Int[np.ndarray, "options layers"]
 
     @classmethod
-    def of(cls, costs: Sequence[int], squares: Sequence[float]) -> Front:
+    def of(cls, costs: Sequence[int] | np.ndarray, squares: Sequence[float] | np.ndarray) -> Front:
         """Returns the front of a layer's list of options."""
         index = np.arange(len(costs))[:, None]
         return _pareto(np.asarray(costs, np.int64), np.asarray(squares, np.float64), index)

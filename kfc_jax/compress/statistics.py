@@ -104,7 +104,7 @@ def _sums(inputs: Float[Array, "*batch inputs"]) -> tuple[Array, Array, Array, A
 
 
 def _is_any(sums: tuple[Array, Array, Array, Array]) -> bool:
-    return sums[0] > 0
+    return bool(sums[0] > 0)
 
 
 def _add(total: _Sums | None, sums: tuple[Array, Array, Array, Array]) -> _Sums:

@@ -25,7 +25,7 @@ from kfc_jax.decompose.fit_term import (
 from kfc_jax.decompose.rearrangement import Vectors, add_product, rearrange, restore
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
-Terms = list[Vectors]  # the vectors of every term
+Terms = list[Sequence[Float[np.ndarray, "_ _"]]]  # the vectors of every term
 Kernel = Float[np.ndarray, "inputs features"]
 Moment = Float[np.ndarray, "inputs inputs"]
 
@@ -241,7 +241,7 @@ def to_tensor(kernel: Kernel, term: KroneckerTerm) -> Float[np.ndarray, "*axes"]
     return tensor.copy() if np.shares_memory(tensor, kernel) else tensor
 
 
-def residual_of(kernel: Any, structure: KroneckerStructure, terms: Sequence[Vectors]) -> Kernel:
+def residual_of(kernel: Any, structure: KroneckerStructure, terms: Terms) -> Kernel:
     """Returns the kernel minus all terms."""
     residual = to_float64(kernel)
     for term, vectors in zip(structure.terms, terms, strict=True):

@@ -29,7 +29,7 @@ _ZERO = 1e-300
 
 def fit_term(
     target: Float[np.ndarray, "*axes"], term: KroneckerTerm
-) -> list[Float[np.ndarray, "rank size"]]:
+) -> list[Float[np.ndarray, "rank _"]]:
     """Returns vectors whose sum of products is nearest to ``target``.
 
     For up to two factors it is the optimum (Eckart & Young, 1936). For more, it is the best of
@@ -54,7 +54,7 @@ def fit_term(
 
 def fit_term_weighted(
     target: Float[np.ndarray, "*axes"], term: KroneckerTerm, moment: Float[np.ndarray, "n n"]
-) -> list[Float[np.ndarray, "rank size"]]:
+) -> list[Float[np.ndarray, "rank _"]]:
     """Returns vectors near ``target`` under weights, as if ``moment`` were a Kronecker product.
 
     With roots ``L_k`` of its factors, the weighted error of ``(x)_k F_k`` is the plain error of
@@ -79,7 +79,7 @@ def alternate(
     vectors: Vectors,
     shapes: Shape,
     moment: Float[np.ndarray, "n n"] | None = None,
-) -> list[Float[np.ndarray, "rank size"]]:
+) -> list[Float[np.ndarray, "rank _"]]:
     """Improves every factor once, given the others, by the exact minimiser of the error.
 
     Args:
@@ -108,7 +108,7 @@ def alternate_on_gradient(
     vectors: Vectors,
     shapes: Shape,
     moment: Float[np.ndarray, "n n"],
-) -> list[Float[np.ndarray, "rank size"]]:
+) -> list[Float[np.ndarray, "rank _"]]:
     """Does what ``alternate`` does with a moment, from ``moment @ target``, rearranged.
 
     No kernel is multiplied with the moment, which is nearly all that ``alternate`` does. Steps are
@@ -137,7 +137,7 @@ def error_reduction(
     return float(np.vdot(vectors[0], 2 * pull - seen))
 
 
-def canonical(vectors: Vectors) -> list[Float[np.ndarray, "rank size"]]:
+def canonical(vectors: Vectors) -> list[Float[np.ndarray, "rank _"]]:
     """Returns the same sum of products with balanced factors in a repeatable order and sign.
 
     Within each product all factors have the same norm, and the entry of largest magnitude of all
@@ -280,7 +280,7 @@ def _starts(target: Any, term: KroneckerTerm) -> Any:
         ]
 
 
-def _nested_start(target: Any, rank: int) -> list[Float[np.ndarray, "rank size"]]:
+def _nested_start(target: Any, rank: int) -> list[Float[np.ndarray, "rank _"]]:
     """Splits off the first factor by a singular value decomposition, then the next from each.
 
     One decomposition gives as many products as the first axis is long; further ones come from

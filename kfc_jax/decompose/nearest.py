@@ -44,7 +44,7 @@ def nearest_kronecker_sum(
     shrinkage: float = DEFAULT_SHRINKAGE,
     max_sweeps: int = 100,
     tolerance: float = 1e-4,
-) -> tuple[list[list[Float[Array, "rank rows columns"]]], DecompositionReport]:
+) -> tuple[list[list[Float[Array, "_ _ _"]]], DecompositionReport]:
     """Returns the factors whose sum of Kronecker products is nearest to ``kernel``.
 
     For one term of two factors, without statistics or padding, the result is the optimum.

@@ -40,7 +40,7 @@ class DecompositionReport:
     def of(
         cls,
         kernel: Float[Array | np.ndarray, "inputs features"],
-        difference: Float[np.ndarray, "inputs features"],
+        difference: Float[Array | np.ndarray, "inputs features"],
         num_parameters: int,
         *,
         statistics: InputStatistics | Samples | None = None,
@@ -52,7 +52,7 @@ class DecompositionReport:
 
         Args:
           kernel: the dense kernel.
-          difference: the kernel minus what the arrays stand for, in float64.
+          difference: the kernel minus what the arrays stand for, best in float64.
           num_parameters: the number of entries of all arrays.
           statistics: what the decomposition was weighted by.
           started: the reading of ``time.perf_counter()`` at its start.
@@ -60,6 +60,7 @@ class DecompositionReport:
           converged: whether the sweeps converged.
         """
         exact, output_error = to_float64(kernel), None
+        difference = np.asarray(difference, np.float64)
         moment = second_moment_of(statistics, len(exact))
         error = relative_error = ratio(np.linalg.norm(difference), np.linalg.norm(exact))
         if moment is not None:

@@ -70,7 +70,7 @@ def _weighing_something(name: str, moment: Float[np.ndarray, "n n"]) -> Float[np
 
 def kronecker_roots(
     moment: Float[np.ndarray, "n n"], shapes: Shape
-) -> list[Float[np.ndarray, "n_k n_k"]]:
+) -> list[Float[np.ndarray, "_ _"]]:
     """Returns lower triangular ``L_k`` so that ``moment`` is near ``(x)_k L_k @ L_k.T``.
 
     The nearest Kronecker product of a positive semi-definite matrix has positive semi-definite

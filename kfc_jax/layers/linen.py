@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.dtypes import promote_dtype
 from flax.linen.linear import PromoteDtypeFn, default_kernel_init
 from flax.typing import DotGeneralT, Dtype, PrecisionLike
@@ -60,15 +61,17 @@ class FactoredDense(nn.Module):
 
     def multiply(
         self,
-        inputs: Float[Array, "*batch inputs"],
+        inputs: Float[Array | np.ndarray, "*batch inputs"],
         structure: LayerStructure,
-        arrays: Mapping[str, Float[Array, ...]],
+        arrays: Mapping[str, Array],
     ) -> Float[Array, "*batch features"]:
         """Returns ``inputs @ kernel`` for the kernel that the arrays stand for."""
         raise NotImplementedError
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
+    def __call__(
+        self, inputs: Float[Array | np.ndarray, "*batch inputs"]
+    ) -> Float[Array, "*batch features"]:
         """Returns ``inputs @ kernel + bias``.
 
         Raises:
@@ -174,9 +177,9 @@ class KFCDense(FactoredDense):
 
     def multiply(
         self,
-        inputs: Float[Array, "*batch inputs"],
+        inputs: Float[Array | np.ndarray, "*batch inputs"],
         structure: KroneckerStructure,
-        arrays: Mapping[str, Float[Array, ...]],
+        arrays: Mapping[str, Array],
     ) -> Float[Array, "*batch features"]:
         """Returns ``inputs @ kernel``, factor by factor."""
         return kronecker_matmul(
@@ -235,9 +238,9 @@ class LowRankDense(FactoredDense):
 
     def multiply(
         self,
-        inputs: Float[Array, "*batch inputs"],
+        inputs: Float[Array | np.ndarray, "*batch inputs"],
         structure: LowRankStructure,
-        arrays: Mapping[str, Float[Array, ...]],
+        arrays: Mapping[str, Array],
     ) -> Float[Array, "*batch features"]:
         """Returns ``inputs @ u @ v``."""
         outputs, dot_general = inputs, self._dot_general_replacement() or lax.dot_general

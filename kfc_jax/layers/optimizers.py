@@ -65,6 +65,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -83,7 +84,7 @@ class _Factor(NamedTuple):
     """A factor: its path in the parameters, its array viewed as ``(..., rank, rows, columns)``."""
 
     path: str
-    array: Array
+    array: Array | np.ndarray
 
 
 _Layer = list[list[_Factor]]  # terms of factors
@@ -274,7 +275,7 @@ def _scales(term: Sequence[_Factor], usual_variance: float) -> Float[Array, " fa
 
 def _layers(params: Any) -> list[_Layer]:
     """Finds the factors in ``params`` by their names, and groups them by layer and term."""
-    found: dict[tuple[str, type[LayerStructure]], dict[str, Array]] = {}
+    found: dict[tuple[str, type[LayerStructure]], dict[str, Any]] = {}
     for path, array in jax.tree_util.tree_leaves_with_path(params):
         layer, _, last = _name(path).rpartition("/")
         if kind := _kind_of_factor(last):
@@ -282,7 +283,7 @@ def _layers(params: Any) -> list[_Layer]:
     return [_terms(layer, kind, arrays) for (layer, kind), arrays in found.items()]
 
 
-def _terms(layer: str, kind: type[LayerStructure], arrays: Mapping[str, Array]) -> _Layer:
+def _terms(layer: str, kind: type[LayerStructure], arrays: Mapping[str, Any]) -> _Layer:
     """Sorts a layer's factors into its terms.
 
     Raises:

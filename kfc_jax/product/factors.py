@@ -7,12 +7,14 @@ import operator
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from kfc_jax.structures import KroneckerTerm
 
-TermFactors = Sequence[Float[Array, "rank rows columns"]]
+TermFactors = Sequence[Float[Array | np.ndarray, "rank _ _"]]
+"""The factors of one term: a rank that all share, and a shape of its own for each."""
 
 _RANK, _BATCH = "rank", "batch"
 _MAX_UNROLLED = 32  # ranks whose products are written out one by one

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from kfc_jax.product.matmul import materialize
 from kfc_jax.structures import KroneckerStructure, LayerStructure
 
-Arrays = Mapping[str, Float[Array | np.ndarray, "..."]]
+Arrays = Mapping[str, Array | np.ndarray]
 
 
 @functools.singledispatch

@@ -21,17 +21,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from kfc_jax.product.cost_model import costs_of
-from kfc_jax.product.factors import TermFactors, contract_in_order, form_kernel
+from kfc_jax.product.factors import contract_in_order, form_kernel
 from kfc_jax.product.planner import make_plan
 from kfc_jax.product.program import Program, check_strategy
 from kfc_jax.product.strategies import gradients, multiply
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
-Factors = Sequence[TermFactors]
+Factors = Sequence[Sequence[Float[Array | np.ndarray, "_ _ _"]]]
+"""The factors ``(rank, n_k, m_k)`` of every term; a term has its own rank, a factor its shape."""
+
 DotGeneral = Callable[..., Any]
 
 
@@ -55,7 +58,7 @@ def structure_of(factors: Factors) -> KroneckerStructure:
 
 
 def kronecker_matmul(
-    x: Float[Array, "*batch inputs"],
+    x: Float[Array | np.ndarray, "*batch inputs"],
     factors: Factors,
     *,
     structure: KroneckerStructure | None = None,

@@ -29,7 +29,7 @@ from kfc_jax.product.program import UNROLL, Pair, Program, pair_of
 from kfc_jax.structures import KroneckerStructure
 
 Prepared = tuple[Array, ...]
-Factors = tuple[tuple[Float[Array, "rank rows columns"], ...], ...]
+Factors = tuple[tuple[Float[Array, "_ _ _"], ...], ...]
 
 
 def multiply(

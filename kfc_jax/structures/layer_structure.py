@@ -18,7 +18,7 @@ import abc
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 DEFAULT_RANK = 8
 
@@ -76,7 +76,7 @@ class LayerStructure(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def read(cls, text: str, inputs: int, features: int) -> Self | None:
+    def read(cls, text: str, inputs: int, features: int) -> LayerStructure | None:
         """Returns the structure that ``text`` means for a kernel of this size.
 
         Args:
