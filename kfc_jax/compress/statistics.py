@@ -14,6 +14,7 @@ from flax.core.scope import union_filters
 from jax import lax
 from jaxtyping import Array, Float
 
+from kfc_jax.compress.replace import CompressedModel
 from kfc_jax.decompose import InputStatistics
 from kfc_jax.layers import FactoredDense
 
@@ -22,7 +23,7 @@ _COLLECTION, _NAME = "kfc_jax", "sums"  # of what layers record
 
 
 def input_statistics(
-    model: nn.Module,
+    model: nn.Module | CompressedModel,
     variables: Any,
     batches: Iterable[Any],
     *,
@@ -44,11 +45,11 @@ def input_statistics(
       {'layers_0': (4, 4), 'layers_2': (5, 5)}
 
     Args:
-      model: a Flax model; its layers may be `nn.Dense`, `KFCDense`, `LowRankDense` or of
-        another kind.
+      model: a Flax model, or a `CompressedModel`; its layers may be `nn.Dense`, `KFCDense`,
+        `LowRankDense` or of another kind.
       variables: its variables, ``{"params": ...}``.
-      batches: inputs of the model, one array (or tree) a batch.
-      layers: paths of the layers to look at. Default: all.
+      batches: the inputs of the model, one array (or tree) for each batch.
+      layers: the paths of the layers to look at. Default: all.
       **kwargs: passed to the model, such as ``train=False``.
 
     Raises:

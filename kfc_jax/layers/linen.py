@@ -13,7 +13,7 @@ from flax.linen.linear import PromoteDtypeFn, default_kernel_init
 from flax.typing import DotGeneralT, Dtype, PrecisionLike
 from jax import lax
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from kfc_jax.layers.initializers import factor_initializer
 from kfc_jax.product import kronecker_matmul
@@ -61,7 +61,7 @@ class FactoredDense(nn.Module):
 
     def multiply(
         self,
-        inputs: Float[Array | np.ndarray, "*batch inputs"],
+        inputs: Real[Array | np.ndarray, "*batch inputs"],
         structure: LayerStructure,
         arrays: Mapping[str, Array],
     ) -> Float[Array, "*batch features"]:
@@ -70,7 +70,7 @@ class FactoredDense(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: Float[Array | np.ndarray, "*batch inputs"]
+        self, inputs: Real[Array | np.ndarray, "*batch inputs"]
     ) -> Float[Array, "*batch features"]:
         """Returns ``inputs @ kernel + bias``.
 
@@ -177,7 +177,7 @@ class KFCDense(FactoredDense):
 
     def multiply(
         self,
-        inputs: Float[Array | np.ndarray, "*batch inputs"],
+        inputs: Real[Array | np.ndarray, "*batch inputs"],
         structure: KroneckerStructure,
         arrays: Mapping[str, Array],
     ) -> Float[Array, "*batch features"]:
@@ -238,7 +238,7 @@ class LowRankDense(FactoredDense):
 
     def multiply(
         self,
-        inputs: Float[Array | np.ndarray, "*batch inputs"],
+        inputs: Real[Array | np.ndarray, "*batch inputs"],
         structure: LowRankStructure,
         arrays: Mapping[str, Array],
     ) -> Float[Array, "*batch features"]:

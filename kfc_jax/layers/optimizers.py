@@ -171,7 +171,7 @@ def scale_factor_updates(
         del params
         remaining = dict(state.multipliers)
 
-        def scale(path: Any, leaf: Array) -> Array:
+        def scale(path: Any, leaf: Array | np.ndarray) -> Array | np.ndarray:
             multiplier = remaining.pop(_name(path), None)
             return leaf if multiplier is None else leaf * (gain * multiplier).astype(leaf.dtype)
 

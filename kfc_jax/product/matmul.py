@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from kfc_jax.product.cost_model import costs_of
 from kfc_jax.product.factors import contract_in_order, form_kernel
@@ -58,7 +58,7 @@ def structure_of(factors: Factors) -> KroneckerStructure:
 
 
 def kronecker_matmul(
-    x: Float[Array | np.ndarray, "*batch inputs"],
+    x: Real[Array | np.ndarray, "*batch inputs"],
     factors: Factors,
     *,
     structure: KroneckerStructure | None = None,
@@ -74,7 +74,7 @@ def kronecker_matmul(
     how it is done.
 
     Args:
-      x: the inputs ``(..., inputs)``, of any floating type; leading axes may be absent or empty.
+      x: the inputs ``(..., inputs)``, of any real type; leading axes may be absent or empty.
       factors: for every term a sequence of N arrays ``(rank, n_k, m_k)``.
       structure: the structure, which is needed only if the terms are padded: it tells the kernel's
         true size.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 
@@ -17,17 +18,22 @@ from kfc_jax import KroneckerStructure, KroneckerTerm
 def message_of(call, *args, **kwargs) -> str:
     """Returns the message of the ValueError that the call raises.
 
-    It is the library's own, as users see it: checks of annotations, which would raise first where
-    tests turn them on, are off within the call.
+    It is the library's own, as users see it.
     """
+    with unchecked(), pytest.raises(ValueError, match=r".") as caught:
+        call(*args, **kwargs)
+    return str(caught.value)
+
+
+@contextlib.contextmanager
+def unchecked():
+    """Turns checks of annotations off, where tests turn them on: for arguments that break them."""
     is_off = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
-        with pytest.raises(ValueError, match=r".") as caught:
-            call(*args, **kwargs)
+        yield
     finally:
         jaxtyping.config.update("jaxtyping_disable", is_off)
-    return str(caught.value)
 
 
 def key(seed: int) -> jax.Array:
