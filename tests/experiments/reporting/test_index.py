@@ -27,7 +27,9 @@ def results(tmp_path):
     (tmp_path / "docs" / "none.md").write_text("Nothing is kept in results/lenet_quick.")
     (tmp_path / "docs" / "speed.md").write_text("kept in `results/lenet_speed`")
     inner = tmp_path / "docs" / "results" / "lenet.md"
-    inner.write_text("<!-- table ../../results/lenet: Starts -->, ![](../../results/lenet_speed/a.png)")
+    inner.write_text(
+        "<!-- table ../../results/lenet: Starts -->, ![](../../results/lenet_speed/a.png)"
+    )
     return folder
 
 
