@@ -114,6 +114,28 @@ def test_a_folder_of_another_sweep_is_refused(sweep):
         sweep.run(count=1)
 
 
+def test_a_folder_that_was_begun_before_the_sweep_config_moved_goes_on(sweep):
+    sweep.run(count=1)
+    plan = json.loads((sweep.workdir / "sweep.json").read_text())
+    moved = plan | {"config": "configs/sweeps/old.py:variant"}
+    (sweep.workdir / "sweep.json").write_text(json.dumps(moved))
+    sweep.run(count=2)  # the config has got another trial since
+    now = json.loads((sweep.workdir / "sweep.json").read_text())
+    assert now["config"] == plan["config"]
+    assert len(sweep.starts(0)) == 1
+
+
+@pytest.mark.parametrize(
+    "other", [{"base": "configs/other.py"}, {"trials": []}, {"trials": [{"name": "seed=7"}]}]
+)
+def test_a_folder_of_a_sweep_with_another_base_or_other_trials_is_refused(sweep, other):
+    sweep.run(count=1)
+    plan = json.loads((sweep.workdir / "sweep.json").read_text())
+    (sweep.workdir / "sweep.json").write_text(json.dumps(plan | {"config": "old.py"} | other))
+    with pytest.raises(ValueError, match=r"holds the sweep old\.py, not fake"):
+        sweep.run(count=1)
+
+
 def test_a_finished_run_with_another_config_is_refused(sweep):
     sweep.run(count=1)
     (sweep.workdir / "seed=0" / "config.json").write_text('{"seed": 7}')
