@@ -54,6 +54,7 @@ def _block_lanczos(
     block = rank + _OVERSAMPLING
     max_columns = max(3, min(_MAX_BLOCKS, matrix.shape[1] // (2 * block))) * block
     total, captured = np.vdot(matrix, matrix), 0.0
+    rounding = max(1e-14, np.finfo(matrix.dtype).eps)
     new = np.random.default_rng(0).standard_normal((matrix.shape[1], block), matrix.dtype)
     new = scipy.linalg.qr(new, mode="economic", check_finite=False)[0]
     basis, images = new[:, :0], matrix[:, :0]
@@ -62,7 +63,7 @@ def _block_lanczos(
         basis, images = np.hstack([basis, new]), np.hstack([images, image])
         values, ritz = scipy.linalg.eigh(images.T @ images, check_finite=False)
         energy = values[-rank:].sum()
-        if energy - captured <= tolerance * max(0.0, total - energy) + 1e-14 * total:
+        if energy - captured <= tolerance * max(0.0, total - energy) + rounding * total:
             break
         captured = energy
         new = matrix.T @ image
