@@ -4,6 +4,7 @@ import ast
 import importlib
 import pathlib
 import pkgutil
+import re
 
 import pytest
 
@@ -49,6 +50,18 @@ def test_a_wing_has_a_door_of_a_few_names_none_of_which_hides_a_module(wing):
     modules = {module.name for module in pkgutil.iter_modules(door.__path__)}
     assert not modules & set(door.__all__)
     assert not {m.name for m in pkgutil.iter_modules(kfc_jax.__path__)} & set(kfc_jax.__all__)
+
+
+def test_names_of_kernel_parameters_are_written_in_one_file():
+    owner = ROOT / "kfc_jax" / "structures" / "layer_structure.py"
+    found = set()
+    for folder in ("kfc_jax", "experiments", "configs"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                text = node.value if isinstance(node, ast.Constant) else None
+                if isinstance(text, str) and re.fullmatch(r"kernel_(?:[uv]|\d.*|\W.*)?", text):
+                    found.add(path)
+    assert found == {owner}
 
 
 def test_structures_need_no_jax():

@@ -39,14 +39,15 @@ def convert(
 
     Args:
       params: the parameters of the dense model.
-      plan: a plan, or structures by path: ``dense``, ``rank 3``, or a `KroneckerStructure` or its
-        text.
-      statistics: what the layers see: minimise the errors of their outputs. Biases then take over
-        what the approximation does to the mean of the output.
+      plan: a plan, or structures of any kind by the layers' paths, also as text: ``dense``,
+        ``rank 3``, ``2:16x20*50x25``.
+      statistics: what the layers see, by their paths, or samples of it ``(..., inputs)``: with
+        them, the errors of the layers' outputs are minimised. The biases then correct what the
+        approximation does to the means of the outputs.
 
     Returns:
-      The new parameters (arrays that stay are shared, not copied), and a report for every layer
-      that was replaced.
+      The new parameters, and a report for every layer that was replaced. Arrays that stay are
+      shared, not copied.
 
     Raises:
       ValueError: if the plan does not suit the parameters, a number is not finite, or the plan was
@@ -90,9 +91,10 @@ def to_dense(params: Mapping[str, Any], plan: Structures) -> dict[str, Any]:
     factors' type.
 
     Args:
-      params: parameters as `convert` returns them, or as trained.
-      plan: the plan, or the structures by path. One that pads a layer needs the layer's size, as
-        in ``2:3x3*4x4@12x11``, which those of a plan have: factors do not tell it.
+      params: the parameters, as `convert` returns them or as they were trained.
+      plan: the plan, or the structures by the layers' paths. A structure that pads a layer needs
+        the layer's size, as in ``2:3x3*4x4@12x11``, because the factors do not tell it; those of a
+        plan have it.
 
     Raises:
       ValueError: if a layer of the plan is not there, has other factors, or a bias of another size.

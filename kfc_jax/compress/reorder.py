@@ -28,21 +28,24 @@ def reorder_units(
 ) -> tuple[dict[str, Any], dict[str, InputStatistics] | None]:
     """Returns parameters of the same function, with hidden units in an order that suits `plan`.
 
-    The outputs of a layer that becomes a Kronecker sum are permuted by `unit_order`: the columns of
-    its kernel, its bias, and the rows of the layer that reads them. `convert` then has a smaller
-    error at the same size. Layers that stay dense or become low rank gain nothing and stay.
+    The outputs of a layer that becomes a sum of Kronecker products are permuted by `unit_order`:
+    the columns of its kernel, its bias, and the rows of the layer that reads them. `convert` then
+    has a smaller error at the same size. Layers that stay dense or become low rank gain nothing,
+    so they keep their order.
 
     Args:
       params: the parameters of the dense model.
-      plan: a plan, or structures by path.
-      readers: by the path of a layer, that of the dense layer that reads its outputs: all of them,
-        nothing else does, and between the two there is nothing but what acts on every unit alike
-        (activations, dropout; not normalisation with parameters of its own).
-      statistics: what the layers see, as for `convert`.
-      weighted: whether the error is that of the outputs, by the statistics, not that of kernels.
+      plan: a plan, or structures by the layers' paths.
+      readers: for the path of a layer, the path of the dense layer that reads its outputs. That
+        layer reads all of them, and nothing else does. Between the two there is nothing but what
+        acts on every unit alike: activations and dropout, but no normalisation with parameters of
+        its own.
+      statistics: what the layers see, as in `convert`.
+      weighted: whether the error of the outputs counts, by the statistics, and not that of the
+        kernels.
 
     Returns:
-      The parameters, and the statistics of the layers as they are now (None without).
+      The parameters, and the statistics of the layers as they are now; None without statistics.
 
     Raises:
       ValueError: if a layer is not there, or a reader has other inputs than the layer has outputs.

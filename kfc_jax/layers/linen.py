@@ -113,7 +113,8 @@ class KFCDense(FactoredDense):
       >>> jax.tree.map(jnp.shape, variables)["params"]
       {'bias': (1024,), 'kernel_0_0': (8, 28, 32), 'kernel_0_1': (8, 28, 32)}
 
-    Parameters are ``kernel_{term}_{factor}`` of shape ``(rank, n_k, m_k)``, and ``bias``.
+    Its parameters are the factors, one array ``(rank, n_k, m_k)`` for each factor of each term, and
+    the bias.
 
     Attributes:
       features: number of output features.
@@ -208,8 +209,8 @@ class LowRankDense(FactoredDense):
     Attributes:
       features: number of output features; this and the other fields of ``nn.Dense`` are as in
         ``KFCDense``.
-      rank: columns of ``kernel_u`` and rows of ``kernel_v``. Default: 8, less for small layers,
-        which are to have at least twofold fewer parameters than dense ones.
+      rank: the number of columns of the first matrix and of rows of the second. Default: 8, or a
+        lower one with which the layer has at most half as many parameters as a dense one.
     """
 
     rank: int | None = None
