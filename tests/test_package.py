@@ -50,7 +50,8 @@ def test_one_version_is_told_everywhere(wheel):
     assert f"\nVersion: {kfc_jax.__version__}\n" in metadata
     assert f"\nversion: {kfc_jax.__version__}\n" in (ROOT / "CITATION.cff").read_text()
     newest = re.search(r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert newest and newest[1] == kfc_jax.__version__
+    assert newest
+    assert newest[1] == kfc_jax.__version__
 
 
 def test_the_package_says_the_pythons_that_are_tested(wheel):
