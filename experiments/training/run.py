@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import data
-from experiments.data.pipeline import TrainBatches, eval_batches, split_validation
+from experiments.data.batches import TrainBatches, eval_batches, split_validation
 from experiments.models import make_model
 from experiments.models.layer_costs import LayerCost, cost_table, model_line, totals
 from experiments.runs import provenance

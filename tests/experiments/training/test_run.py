@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.data.pipeline import TrainBatches
+from experiments.data.batches import TrainBatches
 from experiments.runs.checkpoints import Checkpoints
 from experiments.system.interruption import Interrupted
 from experiments.training import run as training

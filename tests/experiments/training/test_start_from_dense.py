@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.data import ImageSet
-from experiments.data.pipeline import TrainBatches
+from experiments.data.batches import TrainBatches
 from experiments.models import make_model
 from experiments.runs.checkpoints import read_structures
 from experiments.runs.finished import load_run

@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from experiments.data.pipeline import TrainBatches
+from experiments.data.batches import TrainBatches
 from experiments.system.interruption import Interrupted
 from experiments.train import main
 from experiments.training import run as training

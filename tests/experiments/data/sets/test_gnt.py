@@ -4,8 +4,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from experiments.data import gnt
-from tests.experiments.data.gnt_files import gnt_sample
+from experiments.data.sets import gnt
+from tests.experiments.data.sets.gnt_files import gnt_sample
 
 FIRST = np.arange(6, dtype=np.uint8).reshape(2, 3)
 SECOND = np.full((70, 300), 9, np.uint8)  # sizes that need both of their bytes

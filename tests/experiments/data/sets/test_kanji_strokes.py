@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from experiments import data
-from experiments.data import kanji_strokes, stroke_paths
-from experiments.data.character_sets import gb2312_level_1
+from experiments.data.drawn import STROKE_BOX, drawable_characters, stroke_paths, strokes
+from experiments.data.sets import kanji_strokes
+from experiments.data.sets.character_sets import gb2312_level_1
 
 
 @pytest.fixture(scope="module")
@@ -33,25 +34,25 @@ def test_they_are_dark_on_white_and_their_mean_is_their_class(loaded):
 
 
 def test_there_are_more_than_6000_characters_and_common_ones_come_first(tmp_path):
-    assert len(stroke_paths.characters()) > 6_000
+    assert len(drawable_characters()) > 6_000
     with pytest.raises(ValueError, match=r"the characters are from 2 to 6,\d\d\d"):
         data.load("kanji_strokes/48-9999", str(tmp_path))
-    known = [character for character in gb2312_level_1() if character in stroke_paths.characters()]
+    known = [character for character in gb2312_level_1() if character in drawable_characters()]
     drawn, label = kanji_strokes.draw("".join(known), 32, np.random.default_rng(0), 5)
     assert (drawn.shape, label) == ((32, 32, 1), 5)
 
 
 def test_strokes_of_a_known_character_run_as_they_are_written():
-    one = stroke_paths.strokes("一")
+    one = strokes("一")
     assert len(one) == 1  # from left to right, across most of the box
-    assert one[0][-1, 0] - one[0][0, 0] > 0.6 * stroke_paths.BOX
-    ten = stroke_paths.strokes("十")
+    assert one[0][-1, 0] - one[0][0, 0] > 0.6 * STROKE_BOX
+    ten = strokes("十")
     assert len(ten) == 2
-    assert ten[1][-1, 1] - ten[1][0, 1] > 0.6 * stroke_paths.BOX  # downwards
-    assert len(stroke_paths.strokes("國")) == 11
-    for stroke in stroke_paths.strokes("國"):
+    assert ten[1][-1, 1] - ten[1][0, 1] > 0.6 * STROKE_BOX  # downwards
+    assert len(strokes("國")) == 11
+    for stroke in strokes("國"):
         assert stroke.min() > 0
-        assert stroke.max() < stroke_paths.BOX
+        assert stroke.max() < STROKE_BOX
 
 
 def test_a_path_goes_through_the_ends_of_its_curves():

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-HEIGHT = 64
+DIGIT_HEIGHT = 64
 """Pixels of the tallest digit of a font."""
 
 # (package, folder in it, files): a fixed list, so that a seed means the same digits everywhere.
@@ -46,7 +46,7 @@ _FONTS = (
 
 
 @functools.cache
-def paths() -> tuple[pathlib.Path, ...]:
+def font_paths() -> tuple[pathlib.Path, ...]:
     """Returns the files of the fonts.
 
     Raises:
@@ -76,7 +76,7 @@ def paths() -> tuple[pathlib.Path, ...]:
 def digit_masks(path: pathlib.Path) -> tuple[UInt8[np.ndarray, "height width"], ...]:
     """Returns the digits 0 to 9 of a font, 255 where there is ink, on one base line.
 
-    All have HEIGHT rows, and no empty column at their sides.
+    All have DIGIT_HEIGHT rows, and no empty column at their sides.
     """
     font = ImageFont.truetype(str(path), 100)
     boxes = [font.getbbox(str(digit)) for digit in range(10)]
@@ -85,6 +85,6 @@ def digit_masks(path: pathlib.Path) -> tuple[UInt8[np.ndarray, "height width"], 
     for digit, (left, _, right, _) in enumerate(boxes):
         mask = Image.new("L", (right - left, bottom - top))
         ImageDraw.Draw(mask).text((-left, -top), str(digit), fill=255, font=font)
-        width = max(1, round(mask.width * HEIGHT / mask.height))
-        masks.append(np.asarray(mask.resize((width, HEIGHT), Image.Resampling.LANCZOS)))
+        width = max(1, round(mask.width * DIGIT_HEIGHT / mask.height))
+        masks.append(np.asarray(mask.resize((width, DIGIT_HEIGHT), Image.Resampling.LANCZOS)))
     return tuple(masks)

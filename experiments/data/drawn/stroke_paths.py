@@ -12,7 +12,7 @@ import re
 import numpy as np
 from jaxtyping import Float
 
-BOX = 109
+STROKE_BOX = 109
 """Side of the square in which the strokes lie."""
 
 _POINTS = 8  # per Bezier curve
@@ -22,7 +22,7 @@ _CJK = range(0x4E00, 0xA000)
 
 
 @functools.cache
-def characters() -> str:
+def drawable_characters() -> str:
     """Returns the Chinese characters whose strokes are known, in the order of their code points.
 
     Raises:
@@ -36,7 +36,7 @@ def characters() -> str:
 def strokes(character: str) -> tuple[Float[np.ndarray, "points 2"], ...]:
     """Returns the strokes of a character in the order of writing.
 
-    Each is a line of points (x, y), x to the right and y down, within 0 to BOX.
+    Each is a line of points (x, y), x to the right and y down, within 0 to STROKE_BOX.
 
     Raises:
       ValueError: a stroke has a form that is not known here.

@@ -9,7 +9,7 @@ import scipy.io
 import tensorflow_datasets as tfds
 
 from experiments import data
-from tests.experiments.data.serving import serving, unserved_address, url_infos
+from tests.experiments.data.sets.serving import serving, unserved_address, url_infos
 
 SIZES = {"train": 7, "test": 5, "extra": 11}
 

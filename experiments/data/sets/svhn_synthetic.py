@@ -15,7 +15,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float, UInt8
 
-from experiments.data import digit_fonts, drawing
+from experiments.data.drawn import (
+    DIGIT_HEIGHT,
+    digit_masks,
+    drawn_examples,
+    font_paths,
+    load_drawn,
+)
 from experiments.data.image_set import DataSet
 
 SIDE = 32
@@ -28,7 +34,7 @@ def load(data_dir: str | None = None, variant: str = "") -> DataSet:
     """Reads the digits, drawing them first where that was not done yet.
 
     Args:
-      data_dir: see `tfds_source.load`.
+      data_dir: see `load_tfds`.
       variant: number of training digits; empty: 60,000. There are a sixth as many test digits.
 
     Raises:
@@ -42,9 +48,9 @@ def load(data_dir: str | None = None, variant: str = "") -> DataSet:
             f"data set 'svhn_synthetic' has no variant {variant!r}: use svhn_synthetic/NUMBER, "
             f"with a number of training digits from {_TRAIN_PER_TEST} to 10,000,000"
         )
-    digit_fonts.paths()
+    font_paths()
     config = tfds.core.BuilderConfig(name=str(int(size)))
-    return drawing.load(SvhnSynthetic, config, data_dir)
+    return load_drawn(SvhnSynthetic, config, data_dir)
 
 
 class SvhnSynthetic(tfds.core.GeneratorBasedBuilder):
@@ -72,7 +78,7 @@ class SvhnSynthetic(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split, sizes[split]) for split in sizes}
 
     def _generate_examples(self, split: str, size: int) -> Iterator[tuple[int, dict]]:
-        return drawing.examples(draw, split, size, self.name)
+        return drawn_examples(draw, split, size, self.name)
 
 
 def draw(rng: np.random.Generator, number: int) -> tuple[UInt8[np.ndarray, "32 32 3"], int]:
@@ -91,9 +97,9 @@ def draw(rng: np.random.Generator, number: int) -> tuple[UInt8[np.ndarray, "32 3
 
 def _digits(rng: np.random.Generator, label: int) -> Float[np.ndarray, "64 64"]:
     """Returns where the ink of a number is, 0 to 1: `label` in the middle, perhaps neighbours."""
-    fonts = digit_fonts.paths()
-    masks = digit_fonts.digit_masks(fonts[rng.integers(len(fonts))])
-    height, gap = digit_fonts.HEIGHT, int(rng.integers(0, 14))
+    fonts = font_paths()
+    masks = digit_masks(fonts[rng.integers(len(fonts))])
+    height, gap = DIGIT_HEIGHT, int(rng.integers(0, 14))
     middle = masks[label]
     line = np.zeros((height, 5 * height), np.uint8)
     left = (line.shape[1] - middle.shape[1]) // 2

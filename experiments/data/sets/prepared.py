@@ -4,8 +4,8 @@ import pathlib
 
 import tensorflow_datasets as tfds
 
-from experiments.data import tfds_source
 from experiments.data.image_set import DataSet
+from experiments.data.tfds import read_builder, tfds_folder
 
 _INFO = "dataset_info.json"  # what makes a folder a prepared version of a set
 
@@ -18,13 +18,13 @@ def load(name: str, data_dir: str | None = None) -> DataSet:
 
     Args:
       name: of the set, or ``set/config``.
-      data_dir: see `tfds_source.load`.
+      data_dir: see `load_tfds`.
 
     Raises:
       FileNotFoundError: there is no such set; the message lists those that are there.
       ValueError: it cannot be read.
     """
-    folder = pathlib.Path(tfds_source.folder(data_dir))
+    folder = pathlib.Path(tfds_folder(data_dir))
     versions = [path.parent for path in (folder / name).glob(f"*/{_INFO}")]
     versions = [path for path in versions if tfds.core.Version.is_valid(path.name)]
     if not versions:
@@ -35,11 +35,11 @@ def load(name: str, data_dir: str | None = None) -> DataSet:
             "at another TFDS folder"
         )
     newest = max(versions, key=lambda path: tfds.core.Version(path.name))
-    return tfds_source.read(tfds.builder_from_directory(str(newest)))
+    return read_builder(tfds.builder_from_directory(str(newest)))
 
 
 def available(data_dir: str | None = None) -> list[str]:
     """Returns the names of the sets that are prepared in the TFDS folder, sorted."""
-    folder = pathlib.Path(tfds_source.folder(data_dir))
+    folder = pathlib.Path(tfds_folder(data_dir))
     infos = [*folder.glob(f"*/*/{_INFO}"), *folder.glob(f"*/*/*/{_INFO}")]
     return sorted({str(path.parent.parent.relative_to(folder)) for path in infos})

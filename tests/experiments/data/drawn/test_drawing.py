@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data import drawing
+from experiments.data.drawn import drawing
 
 
 def draw(rng, number):
@@ -18,7 +18,7 @@ def pixels(example):
 def drawn(split, size):
     return [
         (number, pixels(example), example["label"])
-        for number, example in drawing.examples(draw, split, size, "noise")
+        for number, example in drawing.drawn_examples(draw, split, size, "noise")
     ]
 
 

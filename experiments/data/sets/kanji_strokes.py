@@ -19,8 +19,15 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float, UInt8
 
-from experiments.data import character_sets, drawing, stroke_paths
+from experiments.data.drawn import (
+    STROKE_BOX,
+    drawable_characters,
+    drawn_examples,
+    load_drawn,
+    strokes,
+)
 from experiments.data.image_set import DataSet
+from experiments.data.sets import character_sets
 
 _PER_CLASS = {"train": 100, "test": 20}
 _CANVAS = 160  # pixels of the side at which a character is drawn
@@ -31,7 +38,7 @@ def load(data_dir: str | None = None, variant: str = "") -> DataSet:
     """Reads the characters, drawing them first where that was not done yet.
 
     Args:
-      data_dir: see `tfds_source.load`.
+      data_dir: see `load_tfds`.
       variant: see `character_sets.parse_variant`.
 
     Raises:
@@ -39,11 +46,11 @@ def load(data_dir: str | None = None, variant: str = "") -> DataSet:
       ModuleNotFoundError: kanjivg is not installed.
       OSError: the set cannot be written.
     """
-    known = stroke_paths.characters()
+    known = drawable_characters()
     common = [character for character in character_sets.gb2312_level_1() if character in set(known)]
     ordered = "".join(dict.fromkeys([*common, *known]))
     config = character_sets.parse_variant("kanji_strokes", variant, ordered)
-    return drawing.load(KanjiStrokes, config, data_dir)
+    return load_drawn(KanjiStrokes, config, data_dir)
 
 
 class KanjiStrokes(tfds.core.GeneratorBasedBuilder):
@@ -68,7 +75,7 @@ class KanjiStrokes(tfds.core.GeneratorBasedBuilder):
         characters, side = self.builder_config.characters, self.builder_config.side
         draw_one = functools.partial(draw, characters, side)
         size = len(characters) * _PER_CLASS[split]
-        return drawing.examples(draw_one, split, size, self.name)
+        return drawn_examples(draw_one, split, size, self.name)
 
 
 def draw(
@@ -83,9 +90,9 @@ def draw(
       number: of the image.
     """
     label = number % len(characters)
-    lines = _written(rng, stroke_paths.strokes(characters[label]))
+    lines = _written(rng, strokes(characters[label]))
     ink = np.zeros((_CANVAS, _CANVAS), np.uint8)
-    width = rng.uniform(1.5, 6.5) * _CANVAS / stroke_paths.BOX
+    width = rng.uniform(1.5, 6.5) * _CANVAS / STROKE_BOX
     for line in _joined(rng, lines):
         _draw_line(ink, line, width * rng.uniform(0.8, 1.2), taper=rng.uniform(0, 0.7))
     page = 255 - ink.astype(np.float64) * rng.uniform(0.55, 1.0)
@@ -114,7 +121,7 @@ def _written(
     phases, heights = rng.uniform(0, 2 * np.pi, 2), rng.normal(0, 0.03, 2)
     placed = []
     for line in lines:
-        unit = line / stroke_paths.BOX - 0.5
+        unit = line / STROKE_BOX - 0.5
         unit = (unit + heights * np.sin(unit @ waves + phases)) @ matrix
         placed.append((0.5 + 0.7 * unit) * _CANVAS)
     return placed

@@ -3,7 +3,7 @@ import types
 import numpy as np
 import tensorflow_datasets as tfds
 
-from experiments.data import tfds_prepare, tfds_source
+from experiments.data.tfds import prepare, read_builder
 
 
 def test_colour_images_keep_their_channels(tmp_path):
@@ -30,8 +30,8 @@ def test_colour_images_keep_their_channels(tmp_path):
                     yield label, {"image": image, "label": label}
 
     builder = Colours(data_dir=tmp_path)
-    tfds_prepare.prepare(builder)
-    loaded = tfds_source.read(builder)
+    prepare.prepare(builder)
+    loaded = read_builder(builder)
     assert loaded.num_classes == 5
     assert sorted(loaded.test.labels) == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(loaded.test.images, images[loaded.test.labels])

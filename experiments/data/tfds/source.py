@@ -12,13 +12,13 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tqdm import tqdm
 
-from experiments.data import tfds_prepare
 from experiments.data.image_set import DataSet, ImageSet
+from experiments.data.tfds import prepare
 
 _CHUNK = 1_000  # examples per batch read
 
 
-def load(
+def load_tfds(
     name: str,
     data_dir: str | None = None,
     *,
@@ -38,11 +38,13 @@ def load(
       FileNotFoundError: it is not prepared in that folder and cannot be downloaded.
       ValueError: what is in that folder cannot be read.
     """
-    builder = prepared(lambda: tfds.builder(name, data_dir=folder(data_dir)), data_dir, alternative)
-    return read(builder, train)
+    builder = prepared_builder(
+        lambda: tfds.builder(name, data_dir=tfds_folder(data_dir)), data_dir, alternative
+    )
+    return read_builder(builder, train)
 
 
-def folder(data_dir: str | None = None) -> str:
+def tfds_folder(data_dir: str | None = None) -> str:
     """Returns the TFDS folder that ``data_dir`` means, see `load`."""
     # The environment is asked here because TFDS reads it only once, when it is imported.
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
@@ -58,12 +60,12 @@ def make_builder(
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)  # TFDS warns that the class does not list this config
     try:
-        return builder(config=config, data_dir=folder(data_dir))
+        return builder(config=config, data_dir=tfds_folder(data_dir))
     finally:
         logging.set_verbosity(verbosity)
 
 
-def prepared(
+def prepared_builder(
     make: Callable[[], tfds.core.DatasetBuilder],
     data_dir: str | None = None,
     alternative: str | None = None,
@@ -76,15 +78,15 @@ def prepared(
       alternative: see `load`.
 
     Raises:
-      FileNotFoundError, ValueError: as `tfds_prepare.prepare`.
+      FileNotFoundError, ValueError: as `prepare.prepare`.
     """
     builder = make()
     if builder.is_prepared():
         return builder
-    with _locked(pathlib.Path(folder(data_dir)), builder.name):
+    with _locked(pathlib.Path(tfds_folder(data_dir)), builder.name):
         builder = make()  # it knows of a set that was prepared since only if it is made anew
         if not builder.is_prepared():
-            tfds_prepare.prepare(builder, alternative)
+            prepare.prepare(builder, alternative)
     return builder
 
 
@@ -100,7 +102,7 @@ def _locked(folder: pathlib.Path, name: str) -> Iterator[None]:
         yield
 
 
-def read(builder: tfds.core.DatasetBuilder, train: str = "train") -> DataSet:
+def read_builder(builder: tfds.core.DatasetBuilder, train: str = "train") -> DataSet:
     """Decodes the splits ``train`` and ``test`` of a prepared builder.
 
     The examples come in an order of their own, whatever the order in the files.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments.data.character_sets import centred, gb2312_level_1, parse_variant
+from experiments.data.sets.character_sets import centred, gb2312_level_1, parse_variant
 
 ALL = gb2312_level_1()
 

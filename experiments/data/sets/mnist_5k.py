@@ -11,8 +11,8 @@ import importlib.resources
 
 import numpy as np
 
+from experiments.data.batches import split_validation
 from experiments.data.image_set import DataSet, ImageSet
-from experiments.data.pipeline import split_validation
 
 _NUM_TEST = 1_000
 _SPLIT_SEED = 0  # part of the data set's definition: results on another split do not compare

@@ -5,7 +5,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from experiments import data
-from experiments.data import digit_fonts, svhn_synthetic
+from experiments.data.drawn import DIGIT_HEIGHT, digit_masks, font_paths
+from experiments.data.sets import svhn_synthetic
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +59,18 @@ def test_another_variant_is_refused(variant, tmp_path):
 
 
 def test_every_font_has_ten_different_digits():
-    paths = digit_fonts.paths()
+    paths = font_paths()
     assert len(paths) == len(set(paths)) >= 30
     for path in paths:
-        masks = digit_fonts.digit_masks(path)
+        masks = digit_masks(path)
         assert len({mask.tobytes() for mask in masks}) == 10, path
         for mask in masks:
-            assert mask.shape[0] == digit_fonts.HEIGHT
+            assert mask.shape[0] == DIGIT_HEIGHT
             assert 0.04 < mask.mean() / 255 < 0.9, path
 
 
 def test_a_missing_package_of_fonts_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    digit_fonts.paths.cache_clear()
+    font_paths.cache_clear()
     with pytest.raises(ModuleNotFoundError, match="pip install matplotlib"):
-        digit_fonts.paths()
+        font_paths()

@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.image_classification import mnist as tfds_mnist
 
 from experiments import data
-from tests.experiments.data.serving import serving, unserved_address, url_infos
+from tests.experiments.data.sets.serving import serving, unserved_address, url_infos
 
 SIZES = {"train": 1_203, "test": 12}  # more than one batch read
 

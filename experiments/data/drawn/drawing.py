@@ -15,9 +15,8 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from experiments.data import tfds_source
 from experiments.data.image_set import DataSet
-from experiments.data.tfds_prepare import png
+from experiments.data.tfds import make_builder, png, prepared_builder, read_builder
 
 Draw = Callable[[np.random.Generator, int], tuple[UInt8[np.ndarray, "height width channels"], int]]
 """Draws the example of a number with a generator of its own; returns image and label."""
@@ -26,7 +25,7 @@ _CHUNK = 500  # examples that a process draws at once
 _SPLIT_KEYS = {"train": 0, "test": 1}
 
 
-def load(
+def load_drawn(
     builder_class: type[tfds.core.DatasetBuilder],
     config: tfds.core.BuilderConfig,
     data_dir: str | None = None,
@@ -36,19 +35,17 @@ def load(
     Args:
       builder_class: the set's builder.
       config: its configuration.
-      data_dir: see `tfds_source.load`.
+      data_dir: see `load_tfds`.
 
     Raises:
       OSError: it cannot be written.
       ValueError: what is in the folder cannot be read.
     """
-    builder = tfds_source.prepared(
-        lambda: tfds_source.make_builder(builder_class, config, data_dir), data_dir
-    )
-    return tfds_source.read(builder)
+    builder = prepared_builder(lambda: make_builder(builder_class, config, data_dir), data_dir)
+    return read_builder(builder)
 
 
-def examples(draw: Draw, split: str, size: int, name: str) -> Iterator[tuple[int, dict]]:
+def drawn_examples(draw: Draw, split: str, size: int, name: str) -> Iterator[tuple[int, dict]]:
     """Yields the examples 0 to `size - 1` of a split as TFDS wants them, the images as PNG.
 
     Args:

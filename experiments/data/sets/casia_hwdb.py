@@ -20,8 +20,9 @@ from typing import Any, BinaryIO
 
 import tensorflow_datasets as tfds
 
-from experiments.data import character_sets, gnt, tfds_source
 from experiments.data.image_set import DataSet
+from experiments.data.sets import character_sets, gnt
+from experiments.data.tfds import make_builder, prepared_builder, read_builder
 
 _SPLITS = {"train": re.compile(r"train|trn", re.I), "test": re.compile(r"test|tst", re.I)}
 _WITHOUT_FILES = (
@@ -34,7 +35,7 @@ def load(data_dir: str | None = None, variant: str = "") -> DataSet:
     """Reads CASIA-HWDB, preparing it first from the official files where that was not done yet.
 
     Args:
-      data_dir: see `tfds_source.load`.
+      data_dir: see `load_tfds`.
       variant: see `character_sets.parse_variant`.
 
     Raises:
@@ -42,10 +43,10 @@ def load(data_dir: str | None = None, variant: str = "") -> DataSet:
       ValueError: the variant is wrong, or the prepared files cannot be read.
     """
     config = character_sets.parse_variant("casia_hwdb", variant, character_sets.gb2312_level_1())
-    builder = tfds_source.prepared(
-        lambda: tfds_source.make_builder(CasiaHwdb, config, data_dir), data_dir, _WITHOUT_FILES
+    builder = prepared_builder(
+        lambda: make_builder(CasiaHwdb, config, data_dir), data_dir, _WITHOUT_FILES
     )
-    return tfds_source.read(builder)
+    return read_builder(builder)
 
 
 class CasiaHwdb(tfds.core.GeneratorBasedBuilder):

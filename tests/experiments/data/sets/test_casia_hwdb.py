@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from experiments import data
-from experiments.data import tfds_prepare
-from experiments.data.character_sets import centred
-from tests.experiments.data.gnt_files import gnt_sample
+from experiments.data.sets.character_sets import centred
+from experiments.data.tfds import prepare
+from tests.experiments.data.sets.gnt_files import gnt_sample
 
 VARIANT = "casia_hwdb/16-3"  # 啊, 阿 and 埃
 
@@ -125,14 +125,14 @@ def test_a_file_that_is_there_twice_is_refused(manual, tmp_path):
 def test_runs_that_start_together_prepare_it_once(manual, tmp_path, monkeypatch):
     put_official_files(manual)
     calls = []
-    prepare = tfds_prepare.prepare
+    original = prepare.prepare
 
     def counted(builder, alternative=None):
         calls.append(builder.name)
         time.sleep(0.3)  # the other comes in the meantime
-        prepare(builder, alternative)
+        original(builder, alternative)
 
-    monkeypatch.setattr(tfds_prepare, "prepare", counted)
+    monkeypatch.setattr(prepare, "prepare", counted)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: data.load(VARIANT, str(tmp_path)), range(2))
     assert calls == ["casia_hwdb"]

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.data.batches import TrainBatches, eval_batches, split_validation
 from experiments.data.image_set import ImageSet
-from experiments.data.pipeline import TrainBatches, eval_batches, split_validation
 
 
 def _image_set(labels) -> ImageSet:

@@ -4,8 +4,8 @@ The set has 531,131 further training digits, somewhat easier ones, called ``extr
 are downloaded; the variant ``svhn_cropped/extra`` trains on both. For non-commercial use.
 """
 
-from experiments.data import tfds_source
 from experiments.data.image_set import DataSet
+from experiments.data.tfds import load_tfds
 
 _WITHOUT_NETWORK = (
     "use --config.data.name=svhn_synthetic, drawn digits that need no download "
@@ -17,7 +17,7 @@ def load(data_dir: str | None = None, variant: str = "") -> DataSet:
     """Reads SVHN, downloading and preparing it first where that was not done yet.
 
     Args:
-      data_dir: see `tfds_source.load`.
+      data_dir: see `load_tfds`.
       variant: ``extra`` to train on the splits ``train`` and ``extra``; empty: on ``train``.
 
     Raises:
@@ -30,4 +30,4 @@ def load(data_dir: str | None = None, variant: str = "") -> DataSet:
             "svhn_cropped/extra"
         )
     train = "train+extra" if variant else "train"
-    return tfds_source.load("svhn_cropped", data_dir, train=train, alternative=_WITHOUT_NETWORK)
+    return load_tfds("svhn_cropped", data_dir, train=train, alternative=_WITHOUT_NETWORK)
