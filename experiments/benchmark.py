@@ -25,20 +25,25 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.benchmarking import cases as all_cells
-from experiments.benchmarking.calibration import calibrate
-from experiments.benchmarking.networks import CONFIGS
-from experiments.benchmarking.peer_layers import PEERS
-from experiments.benchmarking.runner import Options, run
+from experiments.benchmarking import (
+    BATCHES,
+    NETWORKS,
+    PASSES,
+    PEERS,
+    RANKS,
+    SHAPES,
+    Options,
+    calibrate,
+    cells,
+    run,
+)
 from experiments.system import command_line
 
 _OUT = flags.DEFINE_string("out", "runs/benchmark", "Folder of the results.")
-_SHAPES = flags.DEFINE_list("shapes", list(all_cells.SHAPES), "Layers, INPUTSxFEATURES.")
-_RANKS = flags.DEFINE_list("ranks", list(map(str, all_cells.RANKS)), "Ranks.")
-_BATCHES = flags.DEFINE_list("batches", list(map(str, all_cells.BATCHES)), "Batches.")
-_PASSES = flags.DEFINE_list(
-    "passes", list(all_cells.PASSES), "forward; training: forward and backward."
-)
+_SHAPES = flags.DEFINE_list("shapes", list(SHAPES), "Layers, INPUTSxFEATURES.")
+_RANKS = flags.DEFINE_list("ranks", list(map(str, RANKS)), "Ranks.")
+_BATCHES = flags.DEFINE_list("batches", list(map(str, BATCHES)), "Batches.")
+_PASSES = flags.DEFINE_list("passes", list(PASSES), "forward; training: forward and backward.")
 _QUICK = flags.DEFINE_bool("quick", False, "A few cells; the flags above choose others.")
 _NETWORKS = flags.DEFINE_bool("networks", False, "Whole training steps too.")
 _PEERS = flags.DEFINE_list("peers", list(PEERS), f"Other libraries, of {', '.join(PEERS)}.")
@@ -79,7 +84,7 @@ def _options() -> Options:
         else flag.value
         for flag in (_SHAPES, _RANKS, _BATCHES, _PASSES, _SECONDS)
     }
-    cells = all_cells.cells(
+    to_measure = cells(
         values["shapes"],
         _whole_numbers("ranks", values["ranks"]),
         _whole_numbers("batches", values["batches"]),
@@ -90,8 +95,8 @@ def _options() -> Options:
     if unknown := [name for name in _PEERS.value if name not in PEERS]:
         raise ValueError(f"--peers holds {unknown[0]!r}; take of {', '.join(PEERS)}.")
     return Options(
-        cells=cells,
-        networks=tuple(CONFIGS) if _NETWORKS.value else (),
+        cells=to_measure,
+        networks=tuple(NETWORKS) if _NETWORKS.value else (),
         peers=_PEERS.value,
         peers_python=_PEERS_PYTHON.value,
         seconds=values["seconds"],

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from experiments.benchmarking.results import CellResult, Results
-from experiments.reporting.pictures.style import add_title, log_ticks, look, save
+from experiments.reporting.pictures import style
 
 _COLOURS = ("#0b6e99", "#d97706", "#7c3aed", "#15803d", "#be123c", "#52525b")
 _COLUMNS = 4
@@ -34,7 +34,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
             name = "speedup" if pass_ == "forward" else f"speedup_{pass_}"
             title = f"Speed-up over a dense layer, {words}"
             on = f"{results.machine.get('cpu')}, {results.machine.get('cores')} cores"
-            paths += save(_figure(cells, title, on), folder / name)
+            paths += style.save(_figure(cells, title, on), folder / name)
     return paths
 
 
@@ -46,7 +46,7 @@ def _figure(cells: list[CellResult], title: str, machine: str) -> Figure:
     colours = {rank: _COLOURS[i % len(_COLOURS)] for i, rank in enumerate(ranks)}
     columns = min(_COLUMNS, len(layers))
     rows = -(-len(layers) // columns)
-    with look():
+    with style.look():
         width, height = max(6.5, 3.1 * columns), 2.6 * rows + 0.9
         figure = Figure((width, height), layout="constrained")
         figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.45 / height))
@@ -59,13 +59,13 @@ def _figure(cells: list[CellResult], title: str, machine: str) -> Figure:
             _panel(axes, of_layer, colours)
             axes.set_title(f"{layer[0]} → {layer[1]}")
             axes.set_ylim(low, high)
-            _fixed_ticks(axes, "y", log_ticks(low, high), lambda v: f"{v:g}x")
+            _fixed_ticks(axes, "y", style.log_ticks(low, high), lambda v: f"{v:g}x")
         for axes in list(figure.axes)[len(layers) :]:
             axes.set_axis_off()
         figure.axes[0].legend(fontsize=8)
         figure.supxlabel(f"batch (logarithmic); {machine}", fontsize=9)
         figure.supylabel("dense time / our time (logarithmic)", fontsize=9)
-        add_title(figure, title)
+        style.add_title(figure, title)
     return figure
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from experiments.benchmarking.cases import Cell
 from experiments.benchmarking.contenders import STRATEGIES, floor_seconds
 from experiments.benchmarking.timing import Timing
-from experiments.system.atomic_files import write_json, write_text
+from experiments.system import write_json, write_text
 
 
 @dataclasses.dataclass(frozen=True)

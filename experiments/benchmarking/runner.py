@@ -21,8 +21,8 @@ from experiments.benchmarking.peer_process import describe
 from experiments.benchmarking.peers import PeerProcess
 from experiments.benchmarking.results import CellResult, Entry, Results, open_results
 from experiments.benchmarking.timing import Timing, in_turns
-from experiments.runs.provenance import git_revision, versions
-from experiments.system.atomic_files import write_text
+from experiments.runs import provenance
+from experiments.system import write_text
 
 _COMPILING = 6.0  # seconds a cell, about
 _FLOPS = 1e11  # a second, about
@@ -34,7 +34,7 @@ class Options:
 
     Attributes:
       cells: in this order.
-      networks: names of networks, of `networks.CONFIGS`.
+      networks: names of networks, of `networks.NETWORKS`.
       peers: names of `peer_layers.PEERS`.
       peers_python: interpreter that has them.
       seconds: measuring time of a cell, about; half of it more for every peer.
@@ -57,8 +57,8 @@ def run(options: Options, out: Path, say: Callable[[str], None] = print) -> Resu
       OSError: if it cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    revision = {"git": git_revision() or "none"}
-    fresh = Results(options.command, versions() | revision, machine.description())
+    revision = {"git": provenance.git_revision() or "none"}
+    fresh = Results(options.command, provenance.versions() | revision, machine.description())
     results = open_results(out, fresh)
     todo = [cell for cell in options.cells if cell.key not in results.cells]
     networks = [name for name in options.networks if name not in results.networks]

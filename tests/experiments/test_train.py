@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from experiments.system.locks import lock_folder
+from experiments.system import lock_folder
 
 QUICK = (
     "--config=configs/quickstart.py",

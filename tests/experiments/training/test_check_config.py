@@ -8,7 +8,7 @@ from experiments.training.check_config import check_config, check_data
 
 @pytest.mark.parametrize("module", [mnist, quickstart])
 def test_the_configs_are_right(module):
-    costs = check_config(module.get_config())
+    costs = check_config(module.get_config()).costs
     assert [cost.name for cost in costs] == ["conv1", "conv2", "fc1", "fc2"]
 
 

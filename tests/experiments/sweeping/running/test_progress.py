@@ -4,12 +4,17 @@ import os
 
 import pytest
 
-from experiments.sweeping.progress import SweepProgress, last_metrics, seconds_left, status_line
-from experiments.sweeping.records import TrialRecord
+from experiments.sweeping.running.progress import (
+    SweepProgress,
+    last_metrics,
+    seconds_left,
+    status_line,
+)
+from experiments.sweeping.running.trial_state import TrialState
 
 
 def record(name, state, seconds=0.0):
-    return TrialRecord(name, {}, "", state=state, seconds=seconds)
+    return TrialState(name, {}, "", state=state, seconds=seconds)
 
 
 RECORDS = [

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from experiments.sweeping.runner import SweepInterrupted
+from experiments.sweeping.running.runner import SweepInterrupted
 from experiments.sweeping.trials import select
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.sweeping.records import RUNNING, TrialRecord
+from experiments.sweeping.running.trial_state import RUNNING, TrialState
 
 _TUNED = ("optimizer", "train", "augmentation")
 
@@ -31,21 +31,21 @@ class SuccessiveHalving:
         self._judged: set[tuple[str, int]] = set()
         self._errors: dict[str, dict[int, float]] = {}
 
-    def __call__(self, records: list[TrialRecord]) -> set[str]:
+    def __call__(self, trial_states: list[TrialState]) -> set[str]:
         """Returns the names of the running trials to stop now."""
-        for record in records:
-            if record.attempts:
-                self._errors[record.name] = self._rung_errors(record.name)
+        for trial_state in trial_states:
+            if trial_state.attempts:
+                self._errors[trial_state.name] = self._rung_errors(trial_state.name)
         hopeless = set()
-        for record in records:
-            if record.state != RUNNING:
+        for trial_state in trial_states:
+            if trial_state.state != RUNNING:
                 continue
-            for rung, error in self._errors[record.name].items():
-                if (record.name, rung) in self._judged:
+            for rung, error in self._errors[trial_state.name].items():
+                if (trial_state.name, rung) in self._judged:
                     continue
-                self._judged.add((record.name, rung))
-                if not self._is_among_best(record.name, rung, error):
-                    hopeless.add(record.name)
+                self._judged.add((trial_state.name, rung))
+                if not self._is_among_best(trial_state.name, rung, error):
+                    hopeless.add(trial_state.name)
         return hopeless
 
     def _is_among_best(self, name: str, rung: int, error: float) -> bool:

@@ -13,9 +13,10 @@ import time
 import warnings
 from typing import Any
 
-from experiments.sweeping.attempt import Attempt, Job, Outcome
-from experiments.sweeping.executors import GRACE_SECONDS
-from experiments.sweeping.machine import Share, available_cores, available_gpus, core_limits
+from experiments.sweeping.running.attempt import Attempt, Job, Outcome
+from experiments.sweeping.running.executors import GRACE_SECONDS
+from experiments.sweeping.running.shares import Share, core_limits
+from experiments.system import available_cores, available_gpus
 
 
 class RayExecutor:

@@ -1,7 +1,7 @@
 """The files that say where a sweep stands: `sweep.json`, and `trial.json` in a trial's folder.
 
 The runner alone writes them, whole or not at all. That a run is finished is said by its
-`result.json`; a record that is lost or damaged loses only the count of attempts.
+`result.json`; where `trial.json` is lost or damaged, only the count of attempts is lost.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.sweeping.plan import Plan
+from experiments.runs import failure_reason, is_finished
+from experiments.sweeping.running.plan import Plan
 from experiments.sweeping.trials import Trial
-from experiments.system.atomic_files import write_json
+from experiments.system import write_json
 
 PENDING, RUNNING, DONE, FAILED, STOPPED = "pending", "running", "done", "failed", "stopped"
 
 
 @dataclasses.dataclass
-class TrialRecord:
+class TrialState:
     """What `trial.json` holds.
 
     Attributes:
@@ -30,6 +31,8 @@ class TrialRecord:
       state: `pending` (also when interrupted), `running`, `done`, `failed`, or `stopped` (early,
         as hopeless; it has no result).
       attempts: how often it was started.
+      reason: why its last attempt failed, as a word for programs: `experiments.runs.DIVERGED`; None
+        where no word is known.
       error: of a failed attempt: a line that says why, then the end of its log.
       started: when the last attempt was, UTC.
       finished: when it ended, UTC.
@@ -41,10 +44,21 @@ class TrialRecord:
     command: str
     state: str = PENDING
     attempts: int = 0
+    reason: str | None = None
     error: str | None = None
     started: str | None = None
     finished: str | None = None
     seconds: float = 0.0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has its result."""
+        return self.state == DONE
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has no result, and is not tried again."""
+        return self.state == FAILED
 
     def write(self, folder: Path) -> None:
         """Writes `trial.json`, all of it or nothing.
@@ -56,13 +70,13 @@ class TrialRecord:
         write_json(folder / "trial.json", dataclasses.asdict(self))
 
 
-def open_record(trial: Trial, folder: Path, command: str) -> TrialRecord:
-    """Returns the record of a trial in its folder, or a new one; nothing is written.
+def open_state(trial: Trial, folder: Path, command: str) -> TrialState:
+    """Returns where a trial in its folder stands, or that it is new; nothing is written.
 
     Raises:
       ValueError: if the folder belongs to a trial with other overrides.
     """
-    record = TrialRecord(trial.name, trial.overrides, command)
+    trial_state = TrialState(trial.name, trial.overrides, command)
     before = _read(folder / "trial.json")
     if "overrides" in before and before["overrides"] != json.loads(json.dumps(trial.overrides)):
         raise ValueError(
@@ -70,12 +84,13 @@ def open_record(trial: Trial, folder: Path, command: str) -> TrialRecord:
             "--workdir."
         )
     for field in ("state", "attempts", "error", "started", "finished", "seconds"):
-        setattr(record, field, before.get(field, getattr(record, field)))
+        setattr(trial_state, field, before.get(field, getattr(trial_state, field)))
+    trial_state.reason = failure_reason(before) or None
     if is_finished(folder):
-        record.state, record.error = DONE, None
-    elif record.state in (RUNNING, DONE):
-        record.state = PENDING  # the runner was killed, or the result was deleted
-    return record
+        trial_state.state, trial_state.reason, trial_state.error = DONE, None, None
+    elif trial_state.state in (RUNNING, DONE):
+        trial_state.state = PENDING  # the runner was killed, or the result was deleted
+    return trial_state
 
 
 def write_plan(plan: Plan, workdir: Path) -> None:
@@ -101,11 +116,6 @@ def write_plan(plan: Plan, workdir: Path) -> None:
             "trials": [dataclasses.asdict(trial) for trial in plan.trials],
         },
     )
-
-
-def is_finished(folder: Path) -> bool:
-    """Says whether the run in `folder` has its result."""
-    return (folder / "result.json").exists()
 
 
 def now() -> str:

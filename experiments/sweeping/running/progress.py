@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from experiments.sweeping.records import DONE, FAILED, PENDING, RUNNING, STOPPED, TrialRecord
+from experiments.sweeping.running.trial_state import (
+    DONE,
+    FAILED,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    TrialState,
+)
 
 _TAIL_BYTES = 4_000
 _TERMINAL_SECONDS, _LOG_SECONDS = 1.0, 30.0
@@ -33,14 +40,14 @@ class SweepProgress:
         print("\r\x1b[K" * self._is_open + message, file=self._stream, flush=True)
         self._is_open = False
 
-    def update(self, records: list[TrialRecord], running_since: Mapping[str, float]) -> None:
+    def update(self, trial_states: list[TrialState], running_since: Mapping[str, float]) -> None:
         """Shows the status, if it is time for it; `running_since` is in `time.monotonic()`."""
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + (_TERMINAL_SECONDS if self._is_terminal else _LOG_SECONDS)
         elapsed = {name: now - since for name, since in running_since.items()}
-        line = status_line(records, elapsed, self._slots, self._workdir)
+        line = status_line(trial_states, elapsed, self._slots, self._workdir)
         if self._is_terminal:
             width = os.get_terminal_size(self._stream.fileno()).columns
             print(f"\r\x1b[K{line[: width - 1]}", end="", file=self._stream, flush=True)
@@ -56,34 +63,34 @@ class SweepProgress:
 
 
 def status_line(
-    records: list[TrialRecord], elapsed: Mapping[str, float], slots: int, workdir: Path
+    trial_states: list[TrialState], elapsed: Mapping[str, float], slots: int, workdir: Path
 ) -> str:
     """Returns one line: counts, time left, and what runs, each with its step and metric.
 
     Args:
-      records: of all trials that this runner shall finish.
+      trial_states: of all trials that this runner shall finish.
       elapsed: seconds for which each of those that run has been running.
       slots: trials at once.
       workdir: of the sweep.
     """
-    counts = collections.Counter(record.state for record in records)
-    parts = [f"{counts[DONE]}/{len(records)} done", f"{counts[RUNNING]} running"]
+    counts = collections.Counter(trial_state.state for trial_state in trial_states)
+    parts = [f"{counts[DONE]}/{len(trial_states)} done", f"{counts[RUNNING]} running"]
     parts += [f"{counts[state]} {state}" for state in (FAILED, STOPPED) if counts[state]]
-    if (seconds := seconds_left(records, elapsed, slots)) is not None:
+    if (seconds := seconds_left(trial_states, elapsed, slots)) is not None:
         parts.append(f"{_clock(seconds)} left")
     running = [_running(workdir / name) for name in elapsed]
     return " | ".join([", ".join(parts), *running])
 
 
 def seconds_left(
-    records: list[TrialRecord], elapsed: Mapping[str, float], slots: int
+    trial_states: list[TrialState], elapsed: Mapping[str, float], slots: int
 ) -> float | None:
     """Estimates the time to the end from the finished trials' mean; None if there is none yet."""
-    durations = [r.seconds for r in records if r.state == DONE and r.seconds > 0]
+    durations = [r.seconds for r in trial_states if r.state == DONE and r.seconds > 0]
     if not durations:
         return None
     mean = sum(durations) / len(durations)
-    pending = sum(record.state == PENDING for record in records)
+    pending = sum(trial_state.state == PENDING for trial_state in trial_states)
     work = pending * mean + sum(max(0.0, mean - seconds) for seconds in elapsed.values())
     return work / slots
 

@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.sweeping.plan import load_plan, trial_configs
+from experiments.sweeping.running.plan import load_plan, trial_configs
 
 
 @pytest.fixture

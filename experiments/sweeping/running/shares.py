@@ -1,11 +1,8 @@
-"""What a machine has for trials, and the shares of it that trials get."""
+"""The shares of a machine that trials get."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import os
-import subprocess
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,37 +16,6 @@ class Share:
 
     cores: tuple[int, ...] = ()
     env: dict[str, str] = dataclasses.field(default_factory=dict)
-
-
-def available_cores() -> tuple[int, ...]:
-    """Returns the CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
-
-
-def available_gpus() -> tuple[str, ...]:
-    """Returns the NVIDIA GPUs that JAX would use, without starting JAX, which would claim them."""
-    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
-    platforms = os.environ.get("JAX_PLATFORMS", "")
-    if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
-        return ()
-    if not any(importlib.util.find_spec(plugin) for plugin in plugins):
-        return ()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return tuple(gpu for gpu in visible.split(",") if gpu)
-    try:
-        listed = subprocess.run(
-            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    return tuple(listed.stdout.split())
 
 
 def shares(parallel: int, cores: tuple[int, ...], gpus: tuple[str, ...]) -> list[Share]:

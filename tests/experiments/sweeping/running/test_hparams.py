@@ -4,7 +4,7 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from configs import quickstart
-from experiments.sweeping.hparams import write_hparams
+from experiments.sweeping.running.hparams import write_hparams
 
 
 def read_values(path):

@@ -13,31 +13,33 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.runs.folder import RunFolder
-from experiments.sweeping.attempt import Job, Outcome
-from experiments.sweeping.executors import GRACE_SECONDS, Executor, stop_all
-from experiments.sweeping.halving import SuccessiveHalving
-from experiments.sweeping.hparams import write_hparams
-from experiments.sweeping.plan import Plan, trial_configs
-from experiments.sweeping.progress import SweepProgress
-from experiments.sweeping.records import (
+from experiments.runs import RunFolder
+from experiments.sweeping.running.attempt import Job, Outcome
+from experiments.sweeping.running.executors import GRACE_SECONDS, Executor, stop_all
+from experiments.sweeping.running.halving import SuccessiveHalving
+from experiments.sweeping.running.hparams import write_hparams
+from experiments.sweeping.running.plan import Plan, trial_configs
+from experiments.sweeping.running.progress import SweepProgress
+from experiments.sweeping.running.trial_state import (
     DONE,
     FAILED,
     PENDING,
     RUNNING,
     STOPPED,
-    TrialRecord,
+    TrialState,
     now,
-    open_record,
+    open_state,
     write_plan,
 )
 from experiments.sweeping.trials import Trial
-from experiments.system.interruption import deferred_signals
-from experiments.system.locks import lock_folder
+from experiments.system import deferred_signals, lock_folder
 
 _POLL_SECONDS = 0.05
 
 TRAIN = (sys.executable, "-m", "experiments.train")
+
+MAX_ATTEMPTS = 3
+"""How often a trial that fails is tried, unless another number is given."""
 
 
 class SweepInterrupted(Exception):
@@ -60,11 +62,11 @@ def run_sweep(
     workdir: Path,
     make_executor: Callable[[], Executor],
     *,
-    max_attempts: int = 3,
+    max_attempts: int = MAX_ATTEMPTS,
     early_stopping: bool = False,
     program: tuple[str, ...] = TRAIN,
-) -> list[TrialRecord]:
-    """Checks some trials of a plan, then runs them in `workdir`; returns their records.
+) -> list[TrialState]:
+    """Checks some trials of a plan, then runs them in `workdir`; returns where they stand.
 
     Args:
       plan: the sweep's.
@@ -87,7 +89,7 @@ def run_sweep(
         configs = trial_configs(plan, trials, workdir)
         for trial in trials:
             if (workdir / trial.name / "config.json").exists():
-                RunFolder(workdir / trial.name, configs[trial.name])  # refuses another config
+                RunFolder(workdir / trial.name, configs[trial.name]).open()  # refuses another one
         write_plan(plan, workdir)
         executor = make_executor()
         progress = SweepProgress(workdir, executor.slots)
@@ -114,6 +116,16 @@ def run_sweep(
         lock.close()
 
 
+def preview(plan: Plan, trials: Sequence[Trial], workdir: Path) -> list[TrialState]:
+    """Checks some trials of a plan as `run_sweep` does; returns where they stand, and runs nothing.
+
+    Raises:
+      ValueError: if a trial cannot run, or a trial's folder belongs to another one.
+    """
+    trial_configs(plan, trials, workdir)
+    return [_state_of(plan, trial, workdir) for trial in trials]
+
+
 @dataclasses.dataclass
 class SweepRunner:
     """Runs some trials of a plan; the sweep must be locked for this process.
@@ -126,7 +138,8 @@ class SweepRunner:
       executor: what runs them.
       progress: where the sweep tells how it stands.
       max_attempts: how often a trial that fails is tried, counted anew at every start of the sweep.
-      find_hopeless: given the records, the names of running trials to stop early; see `halving`.
+      find_hopeless: given where all trials stand, returns the names of running trials to stop
+        early, see `halving`; None: no trial is stopped.
       program: the command that trains, to which a trial's arguments are added.
       grace_seconds: how long a trial that is stopped may take to save its state.
     """
@@ -137,13 +150,13 @@ class SweepRunner:
     workdir: Path
     executor: Executor
     progress: SweepProgress
-    max_attempts: int = 3
-    find_hopeless: Callable[[list[TrialRecord]], set[str]] | None = None
-    program: tuple[str, ...] = TRAIN
+    max_attempts: int
+    find_hopeless: Callable[[list[TrialState]], set[str]] | None
+    program: tuple[str, ...]
     grace_seconds: float = GRACE_SECONDS
 
     def __post_init__(self) -> None:
-        self.records: dict[str, TrialRecord] = {}
+        self.trial_states: dict[str, TrialState] = {}
         self._queue: collections.deque[Trial] = collections.deque()
         self._tries: collections.Counter[str] = collections.Counter()
         self._since: dict[str, float] = {}
@@ -152,12 +165,12 @@ class SweepRunner:
             dict.fromkeys(field for trial in self.plan.trials for field in trial.overrides)
         )
 
-    def run(self) -> list[TrialRecord]:
-        """Runs the trials to their ends; returns their records, in the plan's order.
+    def run(self) -> list[TrialState]:
+        """Runs the trials to their ends; returns where they stand, in the plan's order.
 
         Raises:
           SweepInterrupted: if a signal stopped the sweep.
-          OSError: if the records cannot be written, for example because the disk is full; what
+          OSError: if a `trial.json` cannot be written, for example because the disk is full; what
             runs is stopped first.
           ValueError: if a trial's folder belongs to another one.
         """
@@ -173,29 +186,28 @@ class SweepRunner:
         finally:
             self._stop()
         self.progress.say(
-            f"{sum(r.state == DONE for r in self.records.values())} of "
-            f"{len(self.records)} trials are done."
+            f"{sum(r.state == DONE for r in self.trial_states.values())} of "
+            f"{len(self.trial_states)} trials are done."
         )
-        return list(self.records.values())
+        return list(self.trial_states.values())
 
     def _open(self) -> None:
         """Reads where the trials stand, and queues those without a result."""
         for trial in self.trials:
             folder = self.workdir / trial.name
-            command = trial.command(self.plan.base, _relative(self.workdir))
-            record = open_record(trial, folder, command)
-            self.records[trial.name] = record
-            if record.state == DONE:
+            trial_state = _state_of(self.plan, trial, self.workdir)
+            self.trial_states[trial.name] = trial_state
+            if trial_state.state == DONE:
                 self._show_in_tensorboard(trial)
-            elif record.state == STOPPED and self.find_hopeless:
+            elif trial_state.state == STOPPED and self.find_hopeless:
                 continue
             else:
-                record.state = PENDING
+                trial_state.state = PENDING
                 self._queue.append(trial)
-            record.write(folder)
+            trial_state.write(folder)
         # What was begun goes first: its process may have outlived a killed runner.
         self._queue = collections.deque(
-            sorted(self._queue, key=lambda trial: self.records[trial.name].attempts == 0)
+            sorted(self._queue, key=lambda trial: self.trial_states[trial.name].attempts == 0)
         )
 
     def _step(self) -> None:
@@ -204,18 +216,18 @@ class SweepRunner:
         for name, outcome in self.executor.poll().items():
             self._end(name, outcome)
         if self.find_hopeless:
-            for name in self.find_hopeless(list(self.records.values())) - self._hopeless:
+            for name in self.find_hopeless(list(self.trial_states.values())) - self._hopeless:
                 self._hopeless.add(name)
                 self.executor.stop(name)
-        self.progress.update(list(self.records.values()), self._since)
+        self.progress.update(list(self.trial_states.values()), self._since)
 
     def _start(self, trial: Trial) -> None:
-        record, folder = self.records[trial.name], self.workdir / trial.name
+        trial_state, folder = self.trial_states[trial.name], self.workdir / trial.name
         self._tries[trial.name] += 1
-        record.attempts += 1
-        record.state, record.error = RUNNING, None
-        record.started, record.finished = now(), None
-        record.write(folder)
+        trial_state.attempts += 1
+        trial_state.state, trial_state.reason, trial_state.error = RUNNING, None, None
+        trial_state.started, trial_state.finished = now(), None
+        trial_state.write(folder)
         self._since[trial.name] = time.monotonic()
         arguments = trial.arguments(self.plan.base, self.workdir)
         job = Job(trial.name, folder, (*self.program, *arguments), Path.cwd(), self._environment())
@@ -223,32 +235,34 @@ class SweepRunner:
 
     def _end(self, name: str, outcome: Outcome, *, is_stopping: bool = False) -> None:
         """Records how an attempt ended, and queues the trial again if it may be."""
-        record, folder = self.records[name], self.workdir / name
+        trial_state, folder = self.trial_states[name], self.workdir / name
         seconds = time.monotonic() - self._since.pop(name)
-        record.seconds = round(record.seconds + seconds, 2)
-        record.finished = now()
+        trial_state.seconds = round(trial_state.seconds + seconds, 2)
+        trial_state.finished = now()
         trial = next(trial for trial in self.trials if trial.name == name)
         if outcome.is_done:
-            record.state = DONE
+            trial_state.state = DONE
             self._show_in_tensorboard(trial)
         elif is_stopping:
-            record.state = PENDING
+            trial_state.state = PENDING
         elif name in self._hopeless:
-            record.state = STOPPED
+            trial_state.state = STOPPED
         elif self._tries[name] < self.max_attempts:
-            record.state, record.error = PENDING, outcome.error
+            trial_state.state = PENDING
             self._queue.append(trial)
         else:
-            record.state, record.error = FAILED, outcome.error
-        record.write(folder)
+            trial_state.state = FAILED
+        if trial_state.state in (FAILED, PENDING) and not is_stopping:
+            trial_state.reason, trial_state.error = outcome.reason, outcome.error
+        trial_state.write(folder)
         if is_stopping:
             return
-        if record.error:
-            again = " It will be tried again." if record.state == PENDING else ""
-            reason = record.error if not again else record.error.splitlines()[0]
-            self.progress.say(f"{name} failed (attempt {record.attempts}).{again} {reason}")
+        if trial_state.error:
+            again = " It will be tried again." if trial_state.state == PENDING else ""
+            reason = trial_state.error if not again else trial_state.error.splitlines()[0]
+            self.progress.say(f"{name} failed (attempt {trial_state.attempts}).{again} {reason}")
         else:
-            self.progress.say(f"{name}: {record.state} in {seconds:.0f} s")
+            self.progress.say(f"{name}: {trial_state.state} in {seconds:.0f} s")
 
     def _stop(self) -> None:
         """Stops what still runs; nothing does after a regular end."""
@@ -282,6 +296,11 @@ class SweepRunner:
             write_hparams(folder, trial.overrides, self._fields, self.configs[trial.name])
         except (OSError, ValueError, KeyError) as error:
             self.progress.say(f"{trial.name}: not shown in TensorBoard's HParams: {error}")
+
+
+def _state_of(plan: Plan, trial: Trial, workdir: Path) -> TrialState:
+    command = trial.command(plan.base, _relative(workdir))
+    return open_state(trial, workdir / trial.name, command)
 
 
 def _relative(path: Path) -> Path:

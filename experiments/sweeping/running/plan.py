@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.config import load_config, load_module
 from experiments.sweeping.overrides import Overrides
-from experiments.sweeping.trials import Trial, name_trials
-from experiments.training.check_config import check_config
+from experiments.sweeping.trials import Trial, name_trials, select
+from experiments.training import check_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +30,14 @@ class Plan:
     base: str
     trials: list[Trial]
 
+    def matching(self, pattern: str) -> list[Trial]:
+        """Returns the trials whose name contains `pattern`, as `trials.select` does.
+
+        Raises:
+          ValueError: if there is none.
+        """
+        return select(self.trials, pattern)
+
 
 def load_plan(config: str) -> Plan:
     """Reads a sweep config, `FILE` or `FILE:VARIANT`.
@@ -43,7 +50,7 @@ def load_plan(config: str) -> Plan:
       ValueError: if the file or what it defines is missing or wrong.
     """
     path, _, variant = config.partition(":")
-    module = _load(path, "sweep config")
+    module = load_module(path, "sweep config")
     base, sweep = getattr(module, "BASE", None), getattr(module, "sweep", None)
     if not isinstance(base, str | Mapping) or not callable(sweep):
         raise ValueError(
@@ -77,11 +84,9 @@ def trial_configs(
     Raises:
       ValueError: naming the first trial that could not run, and why.
     """
-    path, _, argument = plan.base.partition(":")
-    module = _load(path, "base config")
     configs: dict[str, ConfigDict] = {}
     for trial in plan.trials if trials is None else trials:
-        config = module.get_config(argument) if argument else module.get_config()
+        config = load_config(plan.base)
         try:
             _apply(config, trial.overrides)
             check_config(config, workdir and workdir / trial.name)
@@ -94,25 +99,15 @@ def trial_configs(
 def _apply(config: ConfigDict, overrides: Overrides) -> None:
     for field, value in overrides.items():
         *parents, last = field.split(".")
-        node: Any = config
+        subtree: Any = config
         for parent in parents:
-            node = node[parent] if isinstance(node, ConfigDict) and parent in node else None
-        if not isinstance(node, ConfigDict) or last not in node:
+            is_there = isinstance(subtree, ConfigDict) and parent in subtree
+            subtree = subtree[parent] if is_there else None
+        if not isinstance(subtree, ConfigDict) or last not in subtree:
             raise ValueError(f"the base config has no field {field!r}.")
         try:
-            node[last] = value
+            subtree[last] = value
         except TypeError as error:
             raise ValueError(
-                f"{field} is {value!r}, but in the base config it is {node[last]!r}."
+                f"{field} is {value!r}, but in the base config it is {subtree[last]!r}."
             ) from error
-
-
-def _load(path: str, what: str) -> ModuleType:
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: there is no such {what}; paths start where the command runs.")
-    spec = importlib.util.spec_from_file_location(f"_{what.replace(' ', '_')}", path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path} is not a Python file; a {what} is one.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

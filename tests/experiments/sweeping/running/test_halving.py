@@ -3,9 +3,9 @@ import json
 import pytest
 
 from configs import quickstart
-from experiments.sweeping import runner
-from experiments.sweeping.halving import SuccessiveHalving
-from experiments.sweeping.records import TrialRecord
+from experiments.sweeping.running import runner
+from experiments.sweeping.running.halving import SuccessiveHalving
+from experiments.sweeping.running.trial_state import TrialState
 from experiments.sweeping.trials import select
 
 
@@ -28,7 +28,7 @@ def reach(tmp_path, name, epoch, error):
 
 
 def records(**states):
-    return [TrialRecord(name, {}, "", state, attempts=1) for name, state in states.items()]
+    return [TrialState(name, {}, "", state, attempts=1) for name, state in states.items()]
 
 
 def test_the_worse_of_rivals_are_stopped_at_a_rung(tmp_path, rivals):

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from experiments.sweeping import ray_executor
-from experiments.sweeping.ray_executor import RayExecutor
-from experiments.sweeping.runner import SweepInterrupted
+from experiments.sweeping.running import ray_executor
+from experiments.sweeping.running.ray_executor import RayExecutor
+from experiments.sweeping.running.runner import SweepInterrupted
 
 
 def test_without_ray_the_remedy_is_told(monkeypatch):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from experiments.sweeping.attempt import Attempt, Job, Outcome
-from experiments.sweeping.machine import Share
+from experiments.sweeping.running.attempt import Attempt, Job, Outcome
+from experiments.sweeping.running.shares import Share, shares
+from experiments.system import available_cores, available_gpus
 
 GRACE_SECONDS = 60.0
 """How long a run that is stopped may take to save its state."""
@@ -46,6 +47,18 @@ class Executor(Protocol):
 
 class LocalExecutor:
     """Runs every job as a subprocess, on its share of this machine."""
+
+    @classmethod
+    def of_this_machine(cls, parallel: int) -> LocalExecutor:
+        """Returns one that divides this machine's cores and GPUs among `parallel` trials.
+
+        Args:
+          parallel: how many run at once; 0: one per GPU, or one per core without GPUs.
+
+        Raises:
+          ValueError: if `parallel` is negative.
+        """
+        return cls(shares(parallel, available_cores(), available_gpus()))
 
     def __init__(self, shares: list[Share]):
         """Takes one share of the machine per slot."""

@@ -1,12 +1,10 @@
 import os
-import subprocess
 import sys
 
 import pytest
 
-from experiments.sweeping import machine
-from experiments.sweeping.attempt import Attempt, Job
-from experiments.sweeping.machine import Share, shares
+from experiments.sweeping.running.attempt import Attempt, Job
+from experiments.sweeping.running.shares import Share, core_limits, shares
 
 
 def test_without_gpus_there_is_one_trial_per_core():
@@ -44,30 +42,13 @@ def test_a_negative_number_of_trials_is_refused():
         shares(-1, (0,), ())
 
 
-def test_gpus_are_those_that_jax_would_use(monkeypatch):
-    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
-    assert machine.available_gpus() == ("1", "3")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert machine.available_gpus() == ()
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert machine.available_gpus() == ()
-    monkeypatch.delenv("JAX_PLATFORMS")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    listed = subprocess.CompletedProcess([], 0, stdout="0\n1\n2\n")
-    monkeypatch.setattr(machine.subprocess, "run", lambda *a, **k: listed)
-    assert machine.available_gpus() == ("0", "1", "2")
-
-
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot pin processes")
 def test_a_trial_keeps_to_its_cores_and_the_runner_does_not(tmp_path):
     before = os.sched_getaffinity(0)
     core = max(before)
     code = "import os; print(os.sched_getaffinity(0), os.environ['PJRT_NPROC'], flush=True)"
     job = Job("t", tmp_path, (sys.executable, "-c", code), tmp_path, {})
-    attempt = Attempt(job, Share((core,), machine.core_limits(1)))
+    attempt = Attempt(job, Share((core,), core_limits(1)))
     while (outcome := attempt.poll()) is None:
         pass
     assert f"{{{core}}} 1" in outcome.error

@@ -12,9 +12,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.sweeping.machine import Share
-from experiments.sweeping.records import is_finished, now
-from experiments.system.locks import FolderLock
+from experiments.runs import DIVERGED, DIVERGED_EXIT_CODE, is_finished
+from experiments.sweeping.running.shares import Share
+from experiments.sweeping.running.trial_state import now
+from experiments.system import FolderLock
 
 _TAIL_BYTES = 3_000
 
@@ -45,10 +46,12 @@ class Outcome:
     Attributes:
       is_done: whether the run has its result.
       error: if not: a line that says why, then the end of its log.
+      reason: if not: the same as a word, where its exit code tells one.
     """
 
     is_done: bool
     error: str | None = None
+    reason: str | None = None
 
 
 class Attempt:
@@ -91,7 +94,8 @@ class Attempt:
         if is_finished(self._job.folder):
             return self._end(Outcome(is_done=True))
         tail = log_tail(self._job.folder / "log.txt", self._log_start)
-        return self._end(Outcome(False, f"{_describe(code)}\n{tail}"))
+        reason = DIVERGED if code == DIVERGED_EXIT_CODE else None
+        return self._end(Outcome(False, f"{_describe(code)}\n{tail}", reason))
 
     def stop(self) -> None:
         """Asks the process to save its state and end; `poll` says when it has."""

@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 from experiments.sweeping import seeds
-from experiments.sweeping.executors import LocalExecutor
-from experiments.sweeping.machine import Share
-from experiments.sweeping.plan import Plan
-from experiments.sweeping.runner import SweepInterrupted, run_sweep
+from experiments.sweeping.running.executors import LocalExecutor
+from experiments.sweeping.running.plan import Plan
+from experiments.sweeping.running.runner import SweepInterrupted, run_sweep
+from experiments.sweeping.running.shares import Share
 from experiments.sweeping.trials import name_trials
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from experiments.sweeping import seeds
-from experiments.sweeping.executors import LocalExecutor
-from experiments.sweeping.machine import Share
-from experiments.sweeping.plan import Plan
-from experiments.sweeping.runner import run_sweep
+from experiments.sweeping.running.executors import LocalExecutor
+from experiments.sweeping.running.plan import Plan
+from experiments.sweeping.running.runner import run_sweep
+from experiments.sweeping.running.shares import Share
 from experiments.sweeping.trials import name_trials
 
 HERE = Path(__file__).parent

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.data.batches import TrainBatches
+from experiments.data import TrainBatches
 from experiments.runs.checkpoints import Checkpoints
-from experiments.system.interruption import Interrupted
-from experiments.training import run as training
+from experiments.system import Interrupted
+from experiments.training import run, trainer
 from tests.experiments import tiny
 
 NUM_STEPS = 3 * tiny.STEPS_PER_EPOCH
@@ -24,7 +24,7 @@ def uninterrupted(tmp_path_factory, compile_once):
     workdir = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as patch:
         tiny.install(patch)
-        result = training.train_and_evaluate(tiny.get_config(), workdir)
+        result = tiny.train(tiny.get_config(), workdir)
     return workdir, result
 
 
@@ -55,7 +55,10 @@ def before_batch(monkeypatch, number, action):
 def test_a_run_leaves_the_files_that_the_design_names(uninterrupted):
     workdir, result = uninterrupted
     names = {path.name.split(".tfevents")[0] for path in workdir.iterdir()}
-    assert names == {"config.json", "metrics.jsonl", "events.out", "checkpoints", "result.json"}
+    assert names == {
+        *("config.json", "metrics.jsonl", "events.out", "checkpoints", "result.json"),
+        ".training.lock",
+    }
     assert checkpoint_steps(workdir) == [NUM_STEPS - tiny.STEPS_PER_EPOCH, NUM_STEPS]
     assert json.loads((workdir / "result.json").read_text()) == result
 
@@ -104,9 +107,9 @@ def test_a_crash_within_an_epoch_changes_no_number(tmp_path, monkeypatch, uninte
     with monkeypatch.context() as patch:
         before_batch(patch, number, crash)
         with pytest.raises(KeyboardInterrupt):
-            training.train_and_evaluate(tiny.get_config(), tmp_path)
+            tiny.train(tiny.get_config(), tmp_path)
     assert not (tmp_path / "result.json").exists()
-    result = training.train_and_evaluate(tiny.get_config(), tmp_path)
+    result = tiny.train(tiny.get_config(), tmp_path)
     assert_same_run(tmp_path, result, uninterrupted)
 
 
@@ -120,11 +123,11 @@ def test_a_signal_saves_the_step_and_changes_no_number(
         with pytest.raises(
             Interrupted, match=f"{signum.name} stopped .* step 8, and the same"
         ) as e:
-            training.train_and_evaluate(tiny.get_config(), tmp_path)
+            tiny.train(tiny.get_config(), tmp_path)
     assert e.value.signum == signum
     assert signal.getsignal(signum) is handler
     assert checkpoint_steps(tmp_path) == [5, 8]
-    result = training.train_and_evaluate(tiny.get_config(), tmp_path)
+    result = tiny.train(tiny.get_config(), tmp_path)
     assert_same_run(tmp_path, result, uninterrupted)
 
 
@@ -138,18 +141,18 @@ def assert_same_run(workdir, result, uninterrupted):
 def test_a_finished_run_is_left_alone(uninterrupted, monkeypatch):
     workdir, result = uninterrupted
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()}
-    monkeypatch.setattr(training.data, "load", lambda *_: pytest.fail("the data was loaded"))
-    assert training.train_and_evaluate(tiny.get_config(), workdir) == result
+    monkeypatch.setattr(run.data, "load", lambda *_: pytest.fail("the data was loaded"))
+    assert tiny.train(tiny.get_config(), workdir) == result
     after = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()}
     assert after == before
 
 
 def test_a_run_that_stopped_before_its_result_only_evaluates(tmp_path, monkeypatch, uninterrupted):
     with monkeypatch.context() as patch:
-        patch.setattr(training._Trainer, "finish", lambda _: pytest.fail("stopped"))
+        patch.setattr(trainer._Trainer, "finish", lambda _: pytest.fail("stopped"))
         with pytest.raises(pytest.fail.Exception):
-            training.train_and_evaluate(tiny.get_config(), tmp_path)
-    result = training.train_and_evaluate(tiny.get_config(), tmp_path)
+            tiny.train(tiny.get_config(), tmp_path)
+    result = tiny.train(tiny.get_config(), tmp_path)
     assert_same_run(tmp_path, result, uninterrupted)
 
 
@@ -159,9 +162,9 @@ def bad_rate_from(step_index):
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "learning_rate_schedule", bad_rate_from(6))
-    with pytest.raises(FloatingPointError) as caught:
-        training.train_and_evaluate(tiny.get_config(), tmp_path)
+    monkeypatch.setattr(trainer, "learning_rate_schedule", bad_rate_from(6))
+    with pytest.raises(trainer.Diverged) as caught:
+        tiny.train(tiny.get_config(), tmp_path)
     message = str(caught.value)
     assert "The loss is nan at step 8" in message
     assert "learning rate is inf" in message
@@ -172,9 +175,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
 
 def test_parameters_that_are_not_finite_are_never_saved(tmp_path, monkeypatch):
     # The last step of an epoch breaks them: no loss has shown it when the checkpoint is due.
-    monkeypatch.setattr(training, "learning_rate_schedule", bad_rate_from(9))
-    with pytest.raises(FloatingPointError, match="A parameter is not finite after step 10"):
-        training.train_and_evaluate(tiny.get_config(), tmp_path)
+    monkeypatch.setattr(trainer, "learning_rate_schedule", bad_rate_from(9))
+    with pytest.raises(trainer.Diverged, match="A parameter is not finite after step 10"):
+        tiny.train(tiny.get_config(), tmp_path)
     assert_stopped_after_step_5(tmp_path)
 
 
@@ -187,11 +190,11 @@ def assert_stopped_after_step_5(workdir):
 
 
 def test_a_wrong_config_stops_before_the_data_is_loaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(training.data, "load", lambda *_: pytest.fail("the data was loaded"))
+    monkeypatch.setattr(run.data, "load", lambda *_: pytest.fail("the data was loaded"))
     config = tiny.get_config()
     config.model.fc1.structure = "2:16x20*50x25"
     with pytest.raises(ValueError, match=r"layer fc1: Structure .* needs 16x30"):
-        training.train_and_evaluate(config, tmp_path / "run")
+        tiny.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -199,7 +202,7 @@ def test_without_validation_and_test_there_are_none(tmp_path):
     config = tiny.get_config()
     config.data.num_validation = 0
     config.train.update({"test_at_end": False, "num_epochs": 2, "batch_size": 32})
-    result = training.train_and_evaluate(config, tmp_path)
+    result = tiny.train(config, tmp_path)
     assert result["steps"] == 2 * 2
     assert result["validation"] is None
     assert result["test"] is None
@@ -210,6 +213,6 @@ def test_padding_of_the_last_batch_does_not_count(uninterrupted, tmp_path):
     # 20 test images in batches of 16 (the last one padded), against one batch of 20.
     config = tiny.get_config()
     config.train.eval_batch_size = 20
-    result = training.train_and_evaluate(config, tmp_path)
+    result = tiny.train(config, tmp_path)
     assert result["test"]["error"] == uninterrupted[1]["test"]["error"]
     np.testing.assert_allclose(result["test"]["loss"], uninterrupted[1]["test"]["loss"], rtol=1e-5)

@@ -6,7 +6,8 @@ from flax import linen as nn
 from scipy.signal import correlate
 
 from configs import mnist
-from experiments.models import LayerSpec, LeNet5, fully_connected, make_model
+from experiments.models import LayerSpec, fully_connected, make_model
+from experiments.models.lenet5 import LeNet5
 from kfc_jax import KFCDense, LowRankDense
 
 DENSE = LayerSpec()
