@@ -15,7 +15,7 @@ handwritten characters of CASIA-HWDB are read from their official `.gnt` files, 
 64x64 pixels, with 2,048 features before `fc1` and 4,096 behind it, and all 3,755 characters of
 CASIA-HWDB: 8.4 million parameters in `fc1` and 15.4 million in the classifier, were they dense.
 Both are Kronecker sums there. A compressed classifier for the small one, whose factors keep the
-classes whole (docs/results.md has why):
+classes whole (docs/results/characters.md has why):
 
     --config.model.fc2.kind=kfc --config.model.fc2.structure=18:64x1*16x200
 

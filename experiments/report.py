@@ -1,7 +1,8 @@
 """Reports on sweeps, finished or not: tables, pictures, one HTML page and a Markdown summary.
 
 python -m experiments.report runs/mnist-ranks [--out=report/] [--within=0.5]
-python -m experiments.report --fill=docs/results.md    writes the marked tables of a document anew
+python -m experiments.report --fill=docs/training.md   writes the marked tables of a document anew
+python -m experiments.report --index=results           writes the list of kept runs anew
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.reporting import fill, write_report
+from experiments.reporting import fill, write_index, write_report
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +39,15 @@ def main(arguments: list[str] | None = None) -> int:
         help="write anew the tables of a Markdown document that stand between <!-- table FOLDER: "
         "NAME --> and <!-- end of table -->, from the runs in these folders; no report is made",
     )
+    parser.add_argument(
+        "--index",
+        metavar="FOLDER",
+        help="write anew the README.md of a folder of kept runs, from its index.toml; no report is "
+        "made",
+    )
     options = parser.parse_args(arguments)
+    if options.index:
+        return _index(options.index)
     if options.fill:
         return _fill(options.fill)
     single = len(options.workdir) == 1
@@ -52,6 +61,16 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"\nThe report is {out / 'index.html'}; beside it are its tables, pictures and summary.md."
     )
+    return 0
+
+
+def _index(folder: str) -> int:
+    try:
+        number = write_index(folder)
+    except (ValueError, OSError) as error:
+        print(f"{folder}/README.md is as it was: {error}", file=sys.stderr)
+        return 1
+    print(f"Folders listed in {folder}/README.md: {number}.")
     return 0
 
 

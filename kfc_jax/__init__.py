@@ -14,7 +14,6 @@ from kfc_jax.compress import (
     Budget,
     CompressedModel,
     CompressionPlan,
-    InputStatistics,
     convert,
     input_statistics,
     plan_compression,
@@ -24,6 +23,7 @@ from kfc_jax.compress import (
 )
 from kfc_jax.decompose import (
     DecompositionReport,
+    InputStatistics,
     Spectrum,
     low_rank,
     nearest_kronecker_sum,

@@ -1,16 +1,18 @@
-"""House numbers: twice the epochs of the learning-rate search, and a dense teacher on top.
+r"""House numbers: twice the epochs of the learning-rate search, and a dense teacher on top.
 
-    ... --config=configs/sweeps/comparison.py:svhn_dense --workdir=runs/svhn-dense
-    ... --config=configs/sweeps/longer_training.py --workdir=runs/svhn-longer
+    python -m experiments.sweep --config=configs/sweeps/comparison/dense.py:svhn \
+        --workdir=runs/svhn-dense
+    python -m experiments.sweep --config=configs/sweeps/longer_training.py \
+        --workdir=runs/svhn-longer
 
-after `python -m experiments.sweep`. The first one trains the dense models, the second the Kronecker
+The first one trains the dense models, the second the Kronecker
 layer with 99% fewer parameters for as many epochs (12), from scratch, alone and taught by the dense
 model of its seed. All training images of svhn_grey, 3 seeds, the test split read once at the end.
 """
 
 from collections.abc import Iterator
 
-from configs.sweeps.comparison import dense_trial
+from configs.sweeps.comparison.dense import dense_trial
 from experiments.sweeping import Overrides, kfc, trial_folder
 
 BASE = "configs/svhn.py:small"

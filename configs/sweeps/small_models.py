@@ -1,9 +1,11 @@
-"""Small models that should be as good as dense ones, with a quarter and a tenth of the parameters.
+r"""Small models that should be as good as dense ones, with a quarter and a tenth of the parameters.
 
-    ... --config=configs/sweeps/comparison.py:NETWORK_dense --workdir=runs/NETWORK-dense
-    ... --config=configs/sweeps/small_models.py:NETWORK --workdir=runs/NETWORK-small-models
+    python -m experiments.sweep --config=configs/sweeps/comparison/dense.py:NETWORK \
+        --workdir=runs/NETWORK-dense
+    python -m experiments.sweep --config=configs/sweeps/small_models.py:NETWORK \
+        --workdir=runs/NETWORK-small-models
 
-after `python -m experiments.sweep`; the dense models (3 seeds) are the teachers.
+The dense models (3 seeds) are the teachers.
 
     svhn         What a Kronecker `fc1` saves is spent on the convolutions: 20, 40 and 80 channels,
                  or 24, 48 and 96, instead of 16, 32 and 64. From scratch, as long as the dense
@@ -28,7 +30,7 @@ All others have all training images, and the test split is read once at the end.
 
 from collections.abc import Iterator
 
-from configs.sweeps.comparison import dense_trial
+from configs.sweeps.comparison.dense import dense_trial
 from experiments.sweeping import Overrides, dense, kfc, low_rank, trial_folder, values
 
 BASE = {

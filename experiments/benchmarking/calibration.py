@@ -17,7 +17,8 @@ from experiments.benchmarking.compiled import CompiledCall, compile_call
 from experiments.benchmarking.fitting import Measurement, fit, quality
 from experiments.benchmarking.timing import in_turns
 from kfc_jax.product.cost_model import COSTS_VARIABLE, Costs, Work, costs_of, save_costs
-from kfc_jax.product.planner import Program, candidate_programs
+from kfc_jax.product.planner import candidate_programs
+from kfc_jax.product.program import Program
 from kfc_jax.product.strategies import gradients, multiply
 
 _LAYERS = (  # inputs, features, and pairs of rank and batch

@@ -16,7 +16,8 @@ from jaxtyping import Array, Float
 from experiments.benchmarking.cases import Cell
 from kfc_jax import KroneckerStructure, kronecker_matmul, materialize
 from kfc_jax.product.cost_model import costs_of
-from kfc_jax.product.planner import STRATEGIES, make_plan, total
+from kfc_jax.product.planner import make_plan, total
+from kfc_jax.product.program import STRATEGIES
 
 NAMES = ("dense", "einsum", "low_rank", "planned", *STRATEGIES)
 """`einsum`: one `jnp.einsum` over the three operands; `low_rank`: two matrices with as many

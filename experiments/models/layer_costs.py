@@ -13,7 +13,8 @@ from flax import linen as nn
 from flax import traverse_util
 
 from experiments.runs import Layer
-from kfc_jax import KFCDense, LowRankDense
+from kfc_jax.layers import FactoredDense
+from kfc_jax.structures import DenseStructure, kind_of_parameter
 from kfc_jax.text_table import text_table
 
 
@@ -54,7 +55,7 @@ def costs_of_layers(model: nn.Module, image_shape: Sequence[int]) -> list[LayerC
         try:
             outputs = call(*args, **kwargs)
         except ValueError as error:
-            is_dense = isinstance(context.module, nn.Dense | KFCDense | LowRankDense)
+            is_dense = isinstance(context.module, nn.Dense | FactoredDense)
             if is_dense and context.method_name == "__call__":
                 raise ValueError(f"layer {name}: {error}") from error
             raise
@@ -124,7 +125,7 @@ def model_line(costs: Sequence[LayerCost]) -> str:
 
 def _layer_cost(name: str, params: dict[str, Any], calls: list[Any]) -> LayerCost:
     """Returns the cost of one layer, from its parameters' shapes and its calls."""
-    kernels = {key: leaf for key, leaf in params.items() if key.startswith("kernel")}
+    kernels = {key: leaf for key, leaf in params.items() if kind_of_parameter(key)}
     parameters = sum(math.prod(leaf.shape) for leaf in kernels.values())
     bias_parameters = sum(math.prod(leaf.shape) for leaf in params.values()) - parameters
     module, input_shape, output_shape = calls[0]
@@ -133,15 +134,13 @@ def _layer_cost(name: str, params: dict[str, Any], calls: list[Any]) -> LayerCos
     times = sum(math.prod(shape[1:-1]) for _, _, shape in calls)
     dense_parameters, flops = inputs * features, 2 * parameters
     match module:
-        case KFCDense():
+        case FactoredDense():
             structure = module.resolve_structure(inputs)
-            kind, text, flops = "kfc", str(structure), structure.flops(1)
-        case LowRankDense():
-            kind, text = "low_rank", f"rank {module.resolve_rank(inputs)}"
+            kind, text, flops = structure.kind, str(structure), structure.flops(1)
         case nn.Dense():
-            kind, text = "dense", f"{inputs}x{features}"
+            kind, text = DenseStructure.kind, f"{inputs}x{features}"
         case nn.Conv():
-            kind, text = "conv", "x".join(map(str, kernels["kernel"].shape))
+            kind, text = "conv", "x".join(map(str, kernels[DenseStructure.parameter].shape))
             dense_parameters = parameters
         case _:
             kind, text, dense_parameters, flops = type(module).__name__, "", parameters, 0

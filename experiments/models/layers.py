@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from kfc_jax import KFCDense, LowRankDense
-
-KINDS = ("dense", "kfc", "low_rank")
+from kfc_jax.layers import make_layer
+from kfc_jax.structures import layer_kinds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +17,10 @@ class LayerSpec:
     """What one fully connected layer is made of. Fields that its kind does not use are ignored.
 
     Attributes:
-      kind: `dense`; `kfc`, a sum of Kronecker products; or `low_rank`, a product of two matrices.
-      structure: for `kfc`, the text form of a `KroneckerStructure`; empty: a balanced one of
-        `rank`.
+      kind: how the kernel is stored: `dense`; `kfc`, a sum of Kronecker products; `low_rank`, a
+        product of two matrices; or another kind of `kfc_jax.structures.layer_kinds`.
+      structure: the text form of the structure. For `kfc` it may be empty: a balanced one of
+        `rank`; `dense` and `low_rank` need none.
       rank: for `low_rank`, and for `kfc` without a structure. 0: the layer's own default.
       num_factors: for `kfc` without a structure.
 
@@ -34,23 +34,20 @@ class LayerSpec:
     num_factors: int = 2
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}; take one of {', '.join(KINDS)}.")
+        if self.kind not in (kinds := layer_kinds()):
+            raise ValueError(f"kind is {self.kind!r}; take one of {', '.join(kinds)}.")
 
 
 def fully_connected(spec: LayerSpec, features: int, name: str) -> nn.Module:
     """Returns the fully connected layer that `spec` describes, called `name`."""
-    rank = spec.rank or None
-    match spec.kind:
-        case "kfc":
-            structure = spec.structure or None
-            return KFCDense(
-                features, structure=structure, rank=rank, num_factors=spec.num_factors, name=name
-            )
-        case "low_rank":
-            return LowRankDense(features, rank=rank, name=name)
-        case _:
-            return nn.Dense(features, name=name)
+    return make_layer(
+        spec.kind,
+        features,
+        structure=spec.structure or None,
+        rank=spec.rank or None,
+        num_factors=spec.num_factors,
+        name=name,
+    )
 
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:

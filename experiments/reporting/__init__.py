@@ -4,6 +4,7 @@ Everything is read from the files that runs and sweeps leave; nothing is compute
 """
 
 from experiments.reporting.fill import fill, filled
+from experiments.reporting.index import index_page, write_index
 from experiments.reporting.write import write_report
 
-__all__ = ["fill", "filled", "write_report"]
+__all__ = ["fill", "filled", "index_page", "write_index", "write_report"]

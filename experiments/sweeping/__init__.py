@@ -8,11 +8,19 @@ folder: `sweep.json` is the plan, and every trial has a folder of its own, the r
 - `values`, `seeds`: overrides of one field.
 - `product`, `zipped`: combinations of overrides.
 - `dense`, `kfc`, `low_rank`: overrides that say what a layer is made of.
+- `stored_as`: overrides with which a layer has a structure of whatever kind.
 - `structures_for`, `low_rank_for`: the structures, or ranks, of given sizes.
 - `trial_folder`: the folder of another sweep's trial.
 """
 
-from experiments.sweeping.layers import dense, kfc, low_rank, low_rank_for, structures_for
+from experiments.sweeping.layers import (
+    dense,
+    kfc,
+    low_rank,
+    low_rank_for,
+    stored_as,
+    structures_for,
+)
 from experiments.sweeping.overrides import Overrides, product, seeds, values, zipped
 from experiments.sweeping.trials import trial_folder
 
@@ -24,6 +32,7 @@ __all__ = [
     "low_rank_for",
     "product",
     "seeds",
+    "stored_as",
     "structures_for",
     "trial_folder",
     "values",

@@ -6,11 +6,16 @@ fraction of the dense kernel's (a float below 1). Kernels are `(inputs, features
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from experiments.sweeping.overrides import Overrides
-from kfc_jax import KroneckerStructure
+from kfc_jax.structures import (
+    TRAINABLE_MATRIX_RANK,
+    DenseStructure,
+    KroneckerStructure,
+    LayerStructure,
+    LowRankStructure,
+)
 
 TOLERANCE = 0.2
 """How far, as a fraction of the budget, a layer's size may be from it and still count as equal."""
@@ -18,17 +23,23 @@ TOLERANCE = 0.2
 
 def dense(layer: str) -> Overrides:
     """Returns the overrides that make `layer` (`model.fc1`) dense."""
-    return {f"{layer}.kind": "dense"}
+    return {f"{layer}.kind": DenseStructure.kind}
 
 
 def kfc(layer: str, structure: KroneckerStructure | str) -> Overrides:
     """Returns the overrides that make `layer` a sum of Kronecker products."""
-    return {f"{layer}.kind": "kfc", f"{layer}.structure": str(structure)}
+    return {f"{layer}.kind": KroneckerStructure.kind, f"{layer}.structure": str(structure)}
 
 
 def low_rank(layer: str, rank: int) -> Overrides:
     """Returns the overrides that make `layer` a product of two matrices."""
-    return {f"{layer}.kind": "low_rank", f"{layer}.rank": rank}
+    return {f"{layer}.kind": LowRankStructure.kind, f"{layer}.rank": rank}
+
+
+def stored_as(layer: str, structure: LayerStructure) -> Overrides:
+    """Returns the overrides with which `layer` has a structure of whatever kind."""
+    fields = structure.config_fields().items()
+    return {f"{layer}.{name}": value for name, value in fields if value}
 
 
 def structures_for(
@@ -63,8 +74,8 @@ def structures_for(
         for shape in shapes:
             rank = max(1, round(size / shape.num_parameters))
             is_near = abs(rank * shape.num_parameters - size) <= TOLERANCE * size
-            if is_near and rank <= shape.terms[0].max_rank:
-                fitting.append(f"{rank}:{str(shape).partition(':')[2]}")
+            if is_near and rank <= shape.max_rank:
+                fitting.append(str(shape.with_rank(rank)))
         if not fitting:
             raise ValueError(
                 f"No structure of {num_factors} factors for a kernel of {inputs}x{features} has "
@@ -85,18 +96,18 @@ def low_rank_for(inputs: int, features: int, budgets: Iterable[int | float]) -> 
     ranks = []
     for budget in budgets:
         size = _parameters(budget, inputs, features)
-        rank = round(size / (inputs + features))
-        is_near = abs(rank * (inputs + features) - size) <= TOLERANCE * size
-        if 1 <= rank <= min(inputs, features) and is_near and rank not in ranks:
+        one = LowRankStructure(inputs, features, 1)
+        rank = round(size / one.num_parameters)
+        is_near = abs(rank * one.num_parameters - size) <= TOLERANCE * size
+        if 1 <= rank <= one.max_rank and is_near and rank not in ranks:
             ranks.append(rank)
     return ranks
 
 
 def _is_sensible(shape: KroneckerStructure) -> bool:
-    narrow_sides = [min(factor) for factor in shape.terms[0].shapes]
-    return min(narrow_sides) > 1 and 2 * math.prod(narrow_sides) >= min(
-        shape.inputs, shape.features
-    )
+    narrowest = min(min(factor) for factor in shape.terms[0].shapes)
+    full_rank = min(shape.inputs, shape.features)
+    return narrowest > 1 and shape.matrix_rank >= TRAINABLE_MATRIX_RANK * full_rank
 
 
 def _parameters(budget: int | float, inputs: int, features: int) -> int:

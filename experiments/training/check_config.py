@@ -24,8 +24,8 @@ from experiments.training.trained_model import TrainedModel
 _Rule = tuple[type, Callable[[Any], bool], str]
 
 
-def _at_least(least: int) -> _Rule:
-    return int, lambda value: value >= least, f"an integer of at least {least}"
+def _at_least(minimum: int) -> _Rule:
+    return int, lambda value: value >= minimum, f"an integer of at least {minimum}"
 
 
 def _number(low: float, high: float = math.inf, *, above: bool = False) -> _Rule:
@@ -97,7 +97,7 @@ class CheckedConfig(NamedTuple):
     teacher: TrainedModel | None
 
 
-def check_config(
+def checked_config(
     config: ConfigDict, workdir: str | os.PathLike[str] | None = None
 ) -> CheckedConfig:
     """Checks every field, every layer against the input that it will see, teacher and source.

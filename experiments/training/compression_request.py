@@ -19,9 +19,9 @@ from experiments.training.run import Run, load_images, open_run
 from experiments.training.start_from_dense import dense_params, source_statistics
 from experiments.training.trained_model import TrainedModel
 from kfc_jax import Budget, CompressionPlan, plan_compression
+from kfc_jax.structures import TRAINABLE_MATRIX_RANK
 
 _PLAN_FILE = "plan.json"
-_TRAINABLE = 0.5  # of the full matrix rank: structures of less start well, and train badly
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class CompressionRequest:
 
 
 @dataclasses.dataclass(frozen=True)
-class PlannedRun:
+class ReadyCompression:
     """A compression that was planned; nothing of it is written yet.
 
     Attributes:
@@ -78,7 +78,7 @@ def plan_run(
     request: CompressionRequest,
     config: ConfigDict | None = None,
     workdir: str | os.PathLike[str] | None = None,
-) -> PlannedRun:
+) -> ReadyCompression:
     """Plans a compression, and makes the run that does it, but for its folder.
 
     The source is read, its model built, and the config checked once for both, and before the
@@ -110,16 +110,12 @@ def plan_run(
             budget,
             method=request.method,
             statistics=statistics,
-            min_matrix_rank=_TRAINABLE if config.train.num_epochs else 0.0,
+            min_matrix_rank=TRAINABLE_MATRIX_RANK if config.train.num_epochs else 0.0,
         )
     for layer in plan.layers:
-        config.model[layer.path].update(
-            kind=layer.method,
-            structure=layer.structure if layer.method == "kfc" else "",
-            rank=layer.rank if layer.method == "low_rank" else 0,
-        )
+        config.model[layer.path].update(layer.kernel.config_fields())
     if workdir is None:
-        return PlannedRun(plan, config, None)
+        return ReadyCompression(plan, config, None)
     run = Run(
         config,
         RunFolder(workdir, config),
@@ -130,7 +126,7 @@ def plan_run(
         statistics=statistics,
         files={_PLAN_FILE: plan.to_json() + "\n"},
     )
-    return PlannedRun(plan, config, run)
+    return ReadyCompression(plan, config, run)
 
 
 def _own_config(source: TrainedModel) -> ConfigDict:

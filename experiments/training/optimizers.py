@@ -7,6 +7,7 @@ import optax
 from ml_collections import ConfigDict
 
 import kfc_jax
+from kfc_jax.structures import kind_of_parameter
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant")
@@ -55,5 +56,5 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
 def _is_kernel(params: optax.Params) -> optax.Params:
     """Says of every parameter whether it belongs to a kernel, and not to a bias or a scale."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: str(path[-1].key).startswith("kernel"), params
+        lambda path, _: kind_of_parameter(str(path[-1].key)) is not None, params
     )

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from experiments import data
 from experiments.models import LayerCost
 from experiments.runs import RunFolder
-from experiments.training.check_config import check_config, check_data
+from experiments.training.check_config import check_data, checked_config
 from experiments.training.start_from_dense import (
     Start,
     decompose,
@@ -72,7 +72,7 @@ def prepare(config: ConfigDict, workdir: str | os.PathLike[str]) -> Run:
         another one.
       OSError: if the folder cannot be made.
     """
-    model, costs, folder, source, teacher = check_config(config, workdir)
+    model, costs, folder, source, teacher = checked_config(config, workdir)
     return open_run(Run(config, folder, model, costs, source, teacher))
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
@@ -22,7 +21,9 @@ from experiments.models import READERS, LayerCost
 from experiments.runs import FinishedRun
 from experiments.system import shardings
 from experiments.training.trained_model import TrainedModel
-from kfc_jax import InputStatistics, convert, input_statistics, reorder_units, to_dense
+from kfc_jax import InputStatistics, convert, reorder_units, to_dense
+from kfc_jax.compress import dense_layers, input_statistics
+from kfc_jax.structures import DenseStructure, layer_kinds
 
 _MOST_IMAGES = 20_000  # that tell what layers see: many times the inputs of a layer
 
@@ -102,20 +103,22 @@ def decompose(
     changed = {name: text for name, text in after.items() if text != before[name]}
     dense = to_dense(source.variables["params"], {name: before[name] for name in changed})
     if reordered:
-        are_dense = {name for name in before if before[name] == "dense" or name in changed}
+        are_dense = {
+            name for name in before if before[name] == DenseStructure.kind or name in changed
+        }
         readers = {name: reader for name, reader in READERS.items() if {name, reader} <= are_dense}
         dense, statistics = reorder_units(
             dense, changed, readers, statistics=statistics, weighted=weighted
         )
     params, reports = convert(dense, changed, statistics=statistics if weighted else None)
-    kernels, again = (flatten_dict(p, sep="/") for p in (dense, to_dense(params, changed)))
+    before_and_after = dense_layers(dense), dense_layers(to_dense(params, changed))
     layers = {
         name: {
             "structure": after[name],
             "relative_error": report.relative_error,
             "output_error": statistics[name].output_error(
-                *(arrays[f"{name}/kernel"] for arrays in (kernels, again)),
-                has_bias=f"{name}/bias" in kernels,
+                *(found[name].kernel for found in before_and_after),
+                has_bias=before_and_after[0][name].bias is not None,
             ),
         }
         for name, report in reports.items()
@@ -144,9 +147,9 @@ def source_statistics(
 def structures_of(costs: list[LayerCost]) -> dict[str, str]:
     """Returns the structures of the fully connected layers, as `kfc_jax.convert` takes them."""
     return {
-        cost.name: "dense" if cost.kind == "dense" else cost.structure
+        cost.name: cost.kind if cost.kind == DenseStructure.kind else cost.structure
         for cost in costs
-        if cost.kind in ("dense", "kfc", "low_rank")
+        if cost.kind in layer_kinds()
     }
 
 

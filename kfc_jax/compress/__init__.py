@@ -4,25 +4,28 @@
 - `Budget`: what the model may cost.
 - `convert`: new parameters, with factors in place of kernels.
 - `to_dense`: parameters of the dense model again.
-- `input_statistics`, `InputStatistics`: what the layers see.
+- `dense_layers`: the layers of a model that may be replaced.
+- `input_statistics`: what the layers see.
 - `reorder_units`: the order of units that suits the structures.
-- `CompressedModel`, `replace_dense`: a model of dense layers, run with the new parameters.
+- `CompressedModel`: a model of dense layers, run with the new parameters.
+- `replace_dense`: the context manager with which it does so.
 """
 
 from kfc_jax.compress.budget import Budget
 from kfc_jax.compress.conversion import convert, to_dense
+from kfc_jax.compress.find_layers import dense_layers
 from kfc_jax.compress.plan import CompressionPlan
 from kfc_jax.compress.planner import plan_compression
 from kfc_jax.compress.reorder import reorder_units
 from kfc_jax.compress.replace import CompressedModel, replace_dense
-from kfc_jax.compress.statistics import InputStatistics, input_statistics
+from kfc_jax.compress.statistics import input_statistics
 
 __all__ = [
     "Budget",
     "CompressedModel",
     "CompressionPlan",
-    "InputStatistics",
     "convert",
+    "dense_layers",
     "input_statistics",
     "plan_compression",
     "reorder_units",

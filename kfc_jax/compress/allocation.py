@@ -1,4 +1,4 @@
-"""Sharing a budget between layers: one option for each, of the least total error or cost.
+"""Sharing a budget between layers: one option for each, of the smallest total error or cost.
 
 An option has a cost, an integer, and a squared error; both add up over the layers. A *front* is
 the options of one layer of which no other has both less: sorted by rising cost, the error falls.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-_MOST_PAIRS = 2**24  # options of two layers that are combined at once
+_MAX_PAIRS = 2**24  # options of two layers that are combined at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,8 +21,8 @@ class Front:
     """The options of a layer, or of several layers together, that are worth taking.
 
     Attributes:
-      costs: rising.
-      squares: squared errors, falling.
+      costs: the costs, which rise.
+      squares: the squared errors, which fall.
       choices: for every option, the chosen index of each layer's list of options.
     """
 
@@ -31,17 +31,17 @@ class Front:
     choices: Int[np.ndarray, "options layers"]
 
     @classmethod
-    def of(cls, costs: Sequence[int], squares: Sequence[float]) -> Front:
+    def of(cls, costs: Sequence[int] | np.ndarray, squares: Sequence[float] | np.ndarray) -> Front:
         """Returns the front of a layer's list of options."""
         index = np.arange(len(costs))[:, None]
         return _pareto(np.asarray(costs, np.int64), np.asarray(squares, np.float64), index)
 
 
 def least_error(fronts: Sequence[Front], limit: int) -> list[int]:
-    """Returns for every layer the option it takes, for the least total error within ``limit``.
+    """Returns for every layer the option it takes, for the smallest total error within ``limit``.
 
-    The optimum, unless three or more layers have more than millions of combinations: their fronts
-    are then thinned out evenly. ``limit`` is never passed.
+    It is the optimum, unless three or more layers have more than millions of combinations; their
+    fronts are then thinned out evenly. The limit is never passed.
 
     Raises:
       ValueError: if no choice is within the limit.
@@ -58,15 +58,15 @@ def least_error(fronts: Sequence[Front], limit: int) -> list[int]:
 def least_cost(fronts: Sequence[Front], bound: float) -> list[int]:
     """Returns for every layer the option it takes, for the least cost at an error within ``bound``.
 
-    As exact as `least_error`. ``bound`` is of the root of the sum of squared errors.
+    It is as exact as `least_error`. The bound is one of the root of the sum of squared errors.
 
     Raises:
       ValueError: if no choice has so small an error.
     """
-    least = math.sqrt(sum(float(front.squares[-1]) for front in fronts))
-    if least > bound:
+    lowest = math.sqrt(sum(float(front.squares[-1]) for front in fronts))
+    if lowest > bound:
         raise ValueError(
-            f"No choice has an error within {bound:g}; the least is {least:.4g}: raise the bound, "
+            f"No choice has an error within {bound:g}; the least is {lowest:.4g}: raise the bound, "
             "or fix fewer structures by hand."
         )
     first, last = _two_halves(fronts, None)
@@ -90,8 +90,8 @@ def _two_halves(fronts: Sequence[Front], limit: int | None) -> tuple[Front, Fron
 
 
 def _combined(a: Front, b: Front, limit: int | None) -> Front:
-    most = max(2, _MOST_PAIRS // len(b.costs))
-    a = _thinned(a, most)
+    max_count = max(2, _MAX_PAIRS // len(b.costs))
+    a = _thinned(a, max_count)
     i, j = np.divmod(np.arange(len(a.costs) * len(b.costs)), len(b.costs))
     costs = a.costs[i] + b.costs[j]
     if limit is not None:
@@ -110,8 +110,8 @@ def _pareto(
     return Front(costs[keep], squares[keep], choices[keep])
 
 
-def _thinned(front: Front, most: int) -> Front:
-    if len(front.costs) <= most:
+def _thinned(front: Front, max_count: int) -> Front:
+    if len(front.costs) <= max_count:
         return front
-    keep = np.linspace(0, len(front.costs) - 1, most).round().astype(int)
+    keep = np.linspace(0, len(front.costs) - 1, max_count).round().astype(int)
     return Front(front.costs[keep], front.squares[keep], front.choices[keep])

@@ -71,7 +71,7 @@ class Budget:
         return cls(kind or PARAMETERS, value)
 
     def limit(self, dense: int) -> int:
-        """Returns the most that is allowed, for a dense model of ``dense`` parameters or FLOPs."""
+        """Returns the limit as a number, for a dense model of ``dense`` parameters or FLOPs."""
         if isinstance(self.value, int):
             return self.value
         return math.floor(Fraction(repr(self.value)) * dense)

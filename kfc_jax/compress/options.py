@@ -1,39 +1,39 @@
 """What one kernel may become: every structure within a budget, its cost and its error.
 
-Errors are estimated for all ranks of a shape at once, from the singular values of the rearranged
-kernel, and then measured, by decomposing the kernel, for the few structures that come into
-question. Estimates are exact for low rank, and for shapes without weights and padding. With weights
-they take the second moment for a Kronecker product (which needs no sweeps), and a measurement at
-one rank corrects them at all.
+Errors are estimated for all ranks of a shape at once (`kfc_jax.decompose.errors_at_ranks`), and
+then measured, by decomposing the kernel, for the few structures that come into question. With
+weights, the estimate assumes that the second moment is itself a Kronecker product. One measured
+rank then rescales the estimates of all ranks.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import scipy.linalg
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from kfc_jax.compress.allocation import Front
-from kfc_jax.compress.plan import DENSE, KFC, LOW_RANK, LayerPlan, read_structure
-from kfc_jax.decompose import kronecker_roots, low_rank, nearest_kronecker_sum, rearrange
-from kfc_jax.structures import KroneckerStructure, KroneckerTerm, Shape
+from kfc_jax.compress.plan import LayerPlan
+from kfc_jax.decompose import InputStatistics, decompose_kernel, errors_at_ranks
+from kfc_jax.structures import (
+    DenseStructure,
+    KroneckerStructure,
+    LayerStructure,
+    layer_kinds,
+    read_layer_structure,
+)
 
-METHODS = ("auto", KFC, LOW_RANK)
+AUTO = "auto"
 
-Choice = tuple[int, int]  # index of the shape, rank; (-1, 0) leaves the layer
+Choice = tuple[int, int]  # the index of the shape, and the rank; (-1, 0) leaves the layer
 _LEFT: Choice = (-1, 0)
 
-_LARGE = 2**22  # entries of a kernel, above which work is saved: fewer shapes, float32
-_GRAM_SIDE = 1024  # a rearranged kernel's shorter side up to which all singular values are found
-_MOST_RANK = 256  # of larger ones
-_MOST_UNKNOWNS = 2048  # rank * n_k of a factor that a weighted sweep solves for: cubic time
-_OVERSAMPLING = 16
-_SHRINKAGE = 0.01  # as in nearest_kronecker_sum
+_LARGE = 2**22  # entries of a kernel above which work is saved: fewer shapes, float32
+_MAX_UNKNOWNS = 2048  # rank * n_k of a factor that a weighted sweep solves for, in cubic time
 _FEW_SWEEPS = 3  # show which shapes are good
 
 
@@ -42,35 +42,39 @@ class ShapeAtRanks:
     """A shape at every rank from `min_rank` to `max_rank`.
 
     Attributes:
-      method: ``kfc`` or ``low_rank``.
-      shape: the factors' shapes.
+      structure: the shape at rank 1.
       unit: what one product costs.
       min_rank: the lowest rank that gives the kernel the matrix rank that is wanted.
       max_rank: the highest rank of fewer parameters and fewer FLOPs than the dense kernel.
     """
 
-    method: str
-    shape: Shape
+    structure: LayerStructure
     unit: int
     min_rank: int
     max_rank: int
+
+
+def methods() -> tuple[str, ...]:
+    """Returns the methods of a plan: ``auto``, and every kind whose ranks can be chosen."""
+    kinds = layer_kinds().items()
+    return (AUTO, *(name for name, kind in kinds if kind.of_rank_one(4, 4)))
 
 
 class KernelOptions:
     """The options of one dense layer.
 
     Attributes:
-      path: of the layer.
-      least: the least cost of any option.
+      path: the path of the layer.
+      min_cost: the lowest cost of any option.
     """
 
     def __init__(
         self,
         path: str,
-        kernel: Any,
-        weights: Float[np.ndarray, "inputs inputs"] | None,
+        kernel: Float[Array | np.ndarray, "inputs features"],
+        weights: InputStatistics | None,
         *,
-        cost: Callable[[KroneckerStructure], int],
+        cost: Callable[[LayerStructure], int],
         method: str,
         structure: str | None,
         min_matrix_rank: float,
@@ -79,14 +83,15 @@ class KernelOptions:
         """Lists the options, without computing anything.
 
         Args:
-          path: of the layer.
-          kernel: ``(inputs, features)``.
+          path: the path of the layer.
+          kernel: the kernel ``(inputs, features)``.
           weights: what the output's error is weighted by; None: the kernel's error counts.
           cost: what a structure costs.
-          method: ``auto``, ``kfc`` or ``low_rank``.
-          structure: the only option, or None.
-          min_matrix_rank: the least fraction of its full rank that the kernel can have.
-          max_shapes: how many shapes are looked at where that is costly.
+          method: one of `methods()`.
+          structure: the text form of the only option, or None.
+          min_matrix_rank: the fraction of the full matrix rank that the kernel must be able to
+            have.
+          max_shapes: the largest number of shapes to try where that is costly.
         """
         self.path, self._kernel, self._weights = path, kernel, weights
         self._size, self._cost, self._max_shapes = kernel.shape, cost, max_shapes
@@ -94,32 +99,45 @@ class KernelOptions:
         # Estimates that the true errors are at most; to measure such kernels takes minutes.
         self._has_bounds = self._is_large and weights is None
         self._squares: dict[int, Float[np.ndarray, " ranks"]] = {}  # of ranks 1, 2, ...
+        self._estimated: set[int] = set()  # shapes whose estimates a measurement can correct
         self._measured: dict[Choice, LayerPlan] = {}
         self._families: list[ShapeAtRanks] = []
         self._fixed = structure
         if structure is None:
-            self._measured[_LEFT] = self._plan(DENSE, 0.0)
+            self._measured[_LEFT] = self._fit(DenseStructure(*self._size))
             self._families = list(self._enumerate(method, min_matrix_rank))
         costs = [family.min_rank * family.unit for family in self._families]
-        self.least = min([self.cost_of(_LEFT), *costs])
+        self.min_cost = min([self.cost_of(_LEFT), *costs])
 
     def cost_of(self, choice: Choice) -> int:
         """Returns what an option costs."""
         if choice == _LEFT:
-            return self._cost(read_structure(self._fixed or DENSE, *self._size)[1])
+            return self._cost(read_layer_structure(self._fixed or DenseStructure.kind, *self._size))
         return choice[1] * self._families[choice[0]].unit
 
     def estimate(self, limit: int | None) -> None:
         """Estimates the error of all options that cost at most ``limit``."""
         if self._fixed is not None:
-            self._measured[_LEFT] = self._fit(self._fixed)
+            self._measured[_LEFT] = self._fit(read_layer_structure(self._fixed, *self._size))
         affordable = {}
         for index, family in enumerate(self._families):
-            most = family.max_rank if limit is None else min(family.max_rank, limit // family.unit)
-            if most >= family.min_rank:
-                affordable[index] = most
+            max_rank = family.max_rank
+            if limit is not None:
+                max_rank = min(max_rank, limit // family.unit)
+            if max_rank >= family.min_rank:
+                affordable[index] = max_rank
+        dtype = np.float32 if self._is_large else np.float64
         for index in self._sample(list(affordable)) if self._is_large else affordable:
-            self._squares[index] = self._estimates(self._families[index], affordable[index])
+            found = errors_at_ranks(
+                self._families[index].structure,
+                self._kernel,
+                affordable[index],
+                statistics=self._weights,
+                dtype=dtype,
+            )
+            self._squares[index] = found.squares
+            if not found.are_exact:
+                self._estimated.add(index)
 
     def compare(self, cost: int) -> None:
         """Corrects the estimates of the most promising shapes by a few sweeps, at this cost.
@@ -129,13 +147,12 @@ class KernelOptions:
         if self._weights is None or self._is_large:
             return
         at_cost = []
-        for index, squares in self._squares.items():
-            family = self._families[index]
+        for index in self._estimated:
+            family, squares = self._families[index], self._squares[index]
             rank = min(max(family.min_rank, cost // family.unit), len(squares))
-            if family.method == KFC:
-                at_cost.append((float(squares[rank - 1]), index, rank))
+            at_cost.append((float(squares[rank - 1]), index, rank))
         for _, index, rank in sorted(at_cost)[: self._max_shapes]:
-            plan = self._fit(self._text((index, rank)), max_sweeps=_FEW_SWEEPS)
+            plan = self._fit(self._structure((index, rank)), max_sweeps=_FEW_SWEEPS)
             self._correct((index, rank), plan.error)
 
     def front(self, *, measured: bool) -> tuple[Front, list[Choice]]:
@@ -159,41 +176,37 @@ class KernelOptions:
         """Finds the true error of an option; returns whether it was unknown."""
         if choice in self._measured or self._has_bounds:
             return False
-        self._measured[choice] = self._fit(self._text(choice))
+        self._measured[choice] = self._fit(self._structure(choice))
         self._correct(choice, self._measured[choice].error)
         return True
 
     def plan(self, choice: Choice) -> LayerPlan:
         """Returns the plan of an option, with its true errors."""
         if choice not in self._measured:
-            self._measured[choice] = self._fit(self._text(choice))
+            self._measured[choice] = self._fit(self._structure(choice))
         return self._measured[choice]
 
-    def _enumerate(self, method: str, min_matrix_rank: float) -> Any:
+    def _enumerate(self, method: str, min_matrix_rank: float) -> Iterator[ShapeAtRanks]:
         """Yields the shapes that are, at the rank they need, smaller and faster than dense."""
-        inputs, features = self._size
-        found = [(LOW_RANK, ((inputs, 1), (1, features)))] if method != KFC else []
-        if method != LOW_RANK:
-            for structure in KroneckerStructure.candidates(inputs, features):
-                (n1, m1), (n2, m2) = shape = structure.terms[0].shapes
-                # A column times a row is of low rank, under another name.
-                if not (m1 == n2 == 1 or n1 == m2 == 1):
-                    found.append((KFC, shape))
-        size = inputs * features
-        for name, shape in found:
-            term = KroneckerTerm(shape)
-            unit = self._cost(KroneckerStructure((term,), inputs, features))
-            most = min(
-                term.max_rank,
-                (size - 1) // term.num_parameters,
-                (2 * size - 1) // term.factored_flops(1),
-            )
-            if self._weights is not None and name == KFC:
-                most = min(most, _MOST_UNKNOWNS // max(n for n, _ in shape))
-            rank_of_one = math.prod(map(min, shape))
-            least = max(1, math.ceil(min_matrix_rank * min(self._size) / rank_of_one))
-            if most >= least:
-                yield ShapeAtRanks(name, shape, unit, least, most)
+        dense = DenseStructure(*self._size)
+        # Of two options that are equal, the first is taken: low rank, which multiplies faster.
+        kinds = sorted(layer_kinds().values(), key=lambda kind: kind is KroneckerStructure)
+        for kind in kinds:
+            if method not in (AUTO, kind.kind):
+                continue
+            for structure in kind.of_rank_one(*self._size):
+                max_rank = min(
+                    structure.max_rank,
+                    (dense.num_parameters - 1) // structure.num_parameters,
+                    (dense.flops(1) - 1) // structure.flops(1),
+                )
+                if self._weights is not None and isinstance(structure, KroneckerStructure):
+                    rows = max(n for term in structure.terms for n, _ in term.shapes)
+                    max_rank = min(max_rank, _MAX_UNKNOWNS // rows)
+                wanted = min_matrix_rank * dense.matrix_rank
+                min_rank = max(1, math.ceil(wanted / structure.matrix_rank))
+                if max_rank >= min_rank:
+                    yield ShapeAtRanks(structure, self._cost(structure), min_rank, max_rank)
 
     def _sample(self, indices: list[int]) -> list[int]:
         """Returns `max_shapes` shapes: half of them the smallest, the others evenly spread."""
@@ -203,26 +216,6 @@ class KernelOptions:
         rest = np.linspace(half, len(indices) - 1, self._max_shapes - half).round().astype(int)
         return indices[:half] + [indices[i] for i in rest]
 
-    def _estimates(self, family: ShapeAtRanks, most: int) -> Float[np.ndarray, " ranks"]:
-        matrix = np.asarray(self._kernel, np.float32 if self._is_large else np.float64)
-        (n1, m1), (n2, m2) = family.shape
-        if family.method == LOW_RANK:
-            if self._weights is not None:
-                values, vectors = scipy.linalg.eigh(self._weights, check_finite=False)
-                matrix = np.sqrt(np.maximum(values, 0))[:, None] * (vectors.T @ matrix)
-            return _tails(matrix, most)
-        padding = ((0, n1 * n2 - matrix.shape[0]), (0, m1 * m2 - matrix.shape[1]))
-        matrix = np.pad(matrix, padding) if padding != ((0, 0), (0, 0)) else matrix
-        if self._weights is not None:
-            weights = self._weights + _SHRINKAGE * np.trace(self._weights) / len(
-                self._weights
-            ) * np.eye(len(self._weights))
-            roots = kronecker_roots(np.pad(weights, (padding[0], padding[0])), family.shape)
-            tensor = matrix.reshape(n1, n2, m1 * m2)
-            tensor = np.einsum("ia,jb,ijm->abm", *roots, tensor, optimize=True)
-            matrix = tensor.reshape(n1 * n2, m1 * m2).astype(matrix.dtype, copy=False)
-        return _tails(rearrange(matrix, family.shape), most)
-
     def _correct(self, choice: Choice, error: float) -> None:
         """Scales the estimates of a shape so that one of them is the measured error."""
         index, rank = choice
@@ -230,52 +223,11 @@ class KernelOptions:
         if estimate > 1e-12 and error > 0:
             self._squares[index] = self._squares[index] * (error**2 / estimate)
 
-    def _fit(self, text: str, **options: Any) -> LayerPlan:
+    def _fit(self, structure: LayerStructure, **options: Any) -> LayerPlan:
         """Decomposes the kernel."""
-        method, structure = read_structure(text, *self._size)
-        if method == DENSE:
-            return self._plan(DENSE, 0.0)
-        if method == LOW_RANK:
-            rank = structure.terms[0].rank
-            _, report = low_rank(self._kernel, rank, second_moment=self._weights)
-        else:
-            _, report = nearest_kronecker_sum(
-                self._kernel, structure, second_moment=self._weights, **options
-            )
-        return self._plan(text, report.relative_error, report.output_error)
+        _, report = decompose_kernel(structure, self._kernel, statistics=self._weights, **options)
+        errors = report.relative_error, report.output_error
+        return LayerPlan(self.path, *self._size, str(structure), *errors)
 
-    def _plan(self, text: str, error: float, output_error: float | None = None) -> LayerPlan:
-        if text == DENSE and self._weights is not None:
-            output_error = 0.0
-        return LayerPlan(self.path, *self._size, text, error, output_error)
-
-    def _text(self, choice: Choice) -> str:
-        family, rank = self._families[choice[0]], choice[1]
-        if family.method == LOW_RANK:
-            return f"rank {rank}"
-        return str(KroneckerStructure((KroneckerTerm(family.shape, rank),), *self._size))
-
-
-def _tails(matrix: Float[np.ndarray, "p q"], most: int) -> Float[np.ndarray, " ranks"]:
-    """Returns the squared relative errors of the best approximations of rank 1, 2, ... ``most``.
-
-    Of large matrices, up to a lower rank, and a little above: by a projection on random vectors
-    that were multiplied by the matrix five times.
-    """
-    if matrix.shape[0] > matrix.shape[1]:
-        matrix = matrix.T
-    total = float(np.vdot(matrix, matrix))
-    if total == 0:
-        return np.zeros(most)
-    if len(matrix) <= _GRAM_SIDE:
-        energies = scipy.linalg.eigvalsh(matrix @ matrix.T, check_finite=False)[::-1]
-    else:
-        most = min(most, _MOST_RANK)
-        basis = np.random.default_rng(0).standard_normal(
-            (matrix.shape[1], min(most + _OVERSAMPLING, len(matrix))), matrix.dtype
-        )
-        for _ in range(2):
-            basis = np.linalg.qr(matrix.T @ np.linalg.qr(matrix @ basis)[0])[0]
-        energies = np.linalg.svd(matrix @ basis, compute_uv=False) ** 2
-    tails = 1 - np.cumsum(energies[:most], dtype=np.float64) / total
-    return np.maximum(tails, 0.0)
+    def _structure(self, choice: Choice) -> LayerStructure:
+        return self._families[choice[0]].structure.with_rank(choice[1])

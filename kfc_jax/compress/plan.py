@@ -5,14 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Mapping
-from typing import Any
 
-from kfc_jax.structures import KroneckerStructure, KroneckerTerm
+from kfc_jax.structures import DenseStructure, LayerStructure, read_layer_structure
 from kfc_jax.text_table import text_table
-
-DENSE, KFC, LOW_RANK = "dense", "kfc", "low_rank"
 
 _LARGEST_BATCH = 2**30
 
@@ -25,11 +21,11 @@ class LayerPlan:
       path: where the layer is in the tree of parameters, ``block/mlp/Dense_0``.
       inputs: rows of its kernel.
       features: columns of its kernel.
-      structure: ``dense`` (it is left), ``rank 3`` (``LowRankDense``), or the text form of a
-        ``KroneckerStructure`` (``KFCDense``).
-      relative_error: ``||kernel - approx|| / ||kernel||``.
-      output_error: the same of the layer's output over the inputs that the plan was made with; None
-        without.
+      structure: the text form of any kind: ``dense`` (the layer is left as it is), ``rank 3``
+        (``LowRankDense``), that of a ``KroneckerStructure`` (``KFCDense``), ...
+      relative_error: the relative error of the kernel, ``||kernel - approx|| / ||kernel||``.
+      output_error: the relative error of the layer's output over the inputs that the plan was made
+        with; None if it was made without statistics.
 
     Raises:
       ValueError: if the structure cannot be read or does not fit the kernel.
@@ -44,46 +40,45 @@ class LayerPlan:
 
     def __post_init__(self) -> None:
         try:
-            method, kernel = read_structure(self.structure, self.inputs, self.features)
+            kernel = read_layer_structure(self.structure, self.inputs, self.features)
         except ValueError as error:
             raise ValueError(f"layer {self.path}: {error}") from error
-        text = str(kernel) if method == KFC else " ".join(self.structure.split())
-        object.__setattr__(self, "structure", text)
+        object.__setattr__(self, "structure", str(kernel))
+
+    @property
+    def kernel(self) -> LayerStructure:
+        """How the kernel is stored."""
+        return read_layer_structure(self.structure, self.inputs, self.features)
 
     @property
     def method(self) -> str:
-        """``dense``, ``kfc`` or ``low_rank``."""
-        return read_structure(self.structure, self.inputs, self.features)[0]
-
-    @property
-    def kernel(self) -> KroneckerStructure:
-        """The kernel's structure; ``dense`` and low rank are Kronecker sums, too."""
-        return read_structure(self.structure, self.inputs, self.features)[1]
+        """The kind of the structure, such as ``dense``, ``kfc`` or ``low_rank``."""
+        return self.kernel.kind
 
     @property
     def rank(self) -> int:
-        """Products that are summed, over all terms."""
-        return sum(term.rank for term in self.kernel.terms)
+        """The number of products that are summed, over all terms."""
+        return self.kernel.num_products
 
     @property
     def parameters(self) -> int:
-        """Entries of the kernel or of its factors, bias not counted."""
+        """The number of entries of the kernel's arrays; the bias is not counted."""
         return self.kernel.num_parameters
 
     @property
     def dense_parameters(self) -> int:
-        """Entries of the dense kernel."""
-        return self.inputs * self.features
+        """The number of entries of the dense kernel."""
+        return self.kernel.dense_parameters
 
     @property
     def flops(self) -> int:
-        """FLOPs of the kernel for one example."""
+        """The least arithmetic of the kernel for one example, in FLOPs."""
         return self.kernel.flops(1)
 
     @property
     def dense_flops(self) -> int:
-        """FLOPs of the dense kernel for one example."""
-        return 2 * self.dense_parameters
+        """The arithmetic of the dense kernel for one example, in FLOPs."""
+        return DenseStructure(self.inputs, self.features).flops(1)
 
     @property
     def error(self) -> float:
@@ -92,14 +87,18 @@ class LayerPlan:
 
     @property
     def form_kernel_from_batch(self) -> int | None:
-        """The least batch at which forming the kernel first is cheaper; None: at none."""
+        """The smallest batch at which the least arithmetic forms the kernel first; None: at none.
+
+        It counts FLOPs. `kfc_jax.explain` predicts times: from which batch on a dense layer is as
+        fast, and what a machine will do.
+        """
         kernel = self.kernel
-        if self.method == DENSE or not any(kernel.materialized_terms(_LARGEST_BATCH)):
+        if not kernel.forms_kernel(_LARGEST_BATCH):
             return None
         low, high = 0, _LARGEST_BATCH
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if any(kernel.materialized_terms(middle)) else (middle, high)
+            low, high = (low, middle) if kernel.forms_kernel(middle) else (middle, high)
         return high
 
 
@@ -146,7 +145,7 @@ class CompressionPlan:
 
     @property
     def dense_flops(self) -> int:
-        """The same with dense layers."""
+        """FLOPs of the same layers for one example, were they dense."""
         return sum(layer.dense_flops for layer in self.layers)
 
     @property
@@ -203,34 +202,11 @@ class CompressionPlan:
         return "\n".join(lines)
 
 
-Structures = CompressionPlan | Mapping[str, str | KroneckerStructure]
+Structures = CompressionPlan | Mapping[str, str | LayerStructure]
 
 
 def structures_of(plan: Structures) -> dict[str, str]:
     """Returns the structures by path of a plan, or of a mapping as texts."""
     if isinstance(plan, CompressionPlan):
         return plan.structures
-    return {path: str(structure) for path, structure in plan.items()}
-
-
-def read_structure(text: Any, inputs: int, features: int) -> tuple[str, KroneckerStructure]:
-    """Returns the method and the structure that a text means for a kernel of this size.
-
-    Raises:
-      ValueError: if the text cannot be read or does not fit.
-    """
-    words = str(text).split()
-    if words == [DENSE]:
-        return DENSE, KroneckerStructure((KroneckerTerm(((inputs, features),)),))
-    if len(words) == 2 and words[0] == "rank" and re.fullmatch(r"\d+", words[1]):
-        rank, full = int(words[1]), min(inputs, features)
-        if not 1 <= rank <= full:
-            raise ValueError(
-                f"Rank {rank} is out of range for a kernel of {inputs}x{features}: take a rank "
-                f"from 1 to {full}."
-            )
-        return LOW_RANK, KroneckerStructure((KroneckerTerm(((inputs, 1), (1, features)), rank),))
-    try:
-        return KFC, KroneckerStructure.parse(str(text)).fit(inputs, features)
-    except ValueError as error:
-        raise ValueError(f"{error} Or write 'dense', or 'rank 3' for low rank.") from error
+    return {path: " ".join(str(structure).split()) for path, structure in plan.items()}

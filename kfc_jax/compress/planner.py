@@ -20,23 +20,19 @@ import numpy as np
 
 from kfc_jax.compress.allocation import least_cost, least_error
 from kfc_jax.compress.budget import ERROR, FLOPS, Budget
-from kfc_jax.compress.dense_layers import (
+from kfc_jax.compress.find_layers import (
     DenseLayer,
     Statistics,
     check_paths,
     dense_layers,
+    error_statistics_of,
     list_layers,
-    second_moment_of,
 )
-from kfc_jax.compress.options import METHODS, Choice, KernelOptions
-from kfc_jax.compress.plan import (
-    DENSE,
-    LOW_RANK,
-    CompressionPlan,
-)
-from kfc_jax.structures import KroneckerStructure
+from kfc_jax.compress.options import Choice, KernelOptions, methods
+from kfc_jax.compress.plan import CompressionPlan
+from kfc_jax.structures import DenseStructure, LayerStructure, LowRankStructure
 
-_MOST_ROUNDS = 12
+_MAX_ROUNDS = 12
 
 
 def plan_compression(
@@ -47,21 +43,21 @@ def plan_compression(
     statistics: Statistics | None = None,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
-    structures: Mapping[str, str | KroneckerStructure] | None = None,
+    structures: Mapping[str, str | LayerStructure] | None = None,
     min_matrix_rank: float = 0.0,
     max_shapes: int = 32,
 ) -> CompressionPlan:
-    """Chooses for every dense layer its structure, so that the total error is least.
+    """Chooses a structure for every dense layer, so that the total error is as small as it can be.
 
-    Options are all shapes of two factors at every rank (those of a flattened feature map as
-    positions (x) channels among them), low rank, and to leave the layer; none of more parameters
-    or FLOPs than the dense layer. They are shared out exactly: for the errors that were found, no
-    other choice within the budget is better.
+    The options of a layer are all shapes of two factors at every rank (positions (x) channels of a
+    flattened feature map are among them), low rank, the ranks of any other kind that has them, and
+    to leave the layer. None has more parameters or FLOPs than the dense layer. The budget is shared
+    out exactly: for the errors that were found, no other choice within the budget is better.
 
-    Without statistics, the errors are those of the optimal decompositions (for kernels above four
-    million entries close upper bounds, until the choice is made). With them, shapes are compared by
-    a few sweeps, and the chosen ones decomposed in full; ranks at which a sweep would take many
-    seconds are left out.
+    Without statistics, the errors are those of the optimal decompositions; for kernels above four
+    million entries they are close upper bounds until the choice is made. With statistics, shapes
+    are compared by a few sweeps, and the chosen ones are decomposed in full; ranks at which a sweep
+    would take many seconds are left out.
 
     Example::
 
@@ -76,33 +72,35 @@ def plan_compression(
       params: the parameters, of any floating type.
       budget: a `Budget`; a float is a fraction of the model's parameters, an integer their number.
         For an error bound, the fewest parameters are found.
-      method: ``kfc``, ``low_rank`` or ``auto``, which takes for each layer the better one.
-      statistics: what the layers see, by path, as `input_statistics` finds it.
+      method: ``kfc``, ``low_rank`` or ``auto``, which takes the better one for each layer.
+      statistics: what the layers see, by their paths, as `input_statistics` finds it, or samples of
+        it ``(..., inputs)``.
       include: patterns (``*/mlp/*``) of the paths of layers that may be replaced.
       exclude: patterns of those that may not, out of the included ones.
       structures: structures that are fixed by hand, by path: ``dense``, ``rank 3``, or the text
         form of a `KroneckerStructure`, also of several terms.
-      min_matrix_rank: the least fraction of its full matrix rank that a new kernel must be able to
-        have. Some shapes, such as ``400x1*2x500``, and low rank make a bottleneck of the layer.
-        Often their error is the least, but after training shapes without one are better; so take
-        0.5 before training (with method ``low_rank`` it is not considered).
-      max_shapes: how many shapes are looked at where that takes long: in kernels of over four
-        million entries half of them those with the smallest factors, the others evenly spread over
-        the rest; with statistics the most promising ones.
+      min_matrix_rank: the fraction of its full matrix rank that a new kernel must be able to have.
+        Some shapes, such as ``400x1*2x500``, and low rank make a bottleneck of the layer. Often
+        their error is the smallest, but after training, shapes without a bottleneck are better; so
+        take ``kfc_jax.structures.TRAINABLE_MATRIX_RANK`` before training. With method ``low_rank``
+        it is not considered.
+      max_shapes: The largest number of shapes to try. It matters only for kernels above four
+        million entries (half of the tries go to the shapes with the smallest factors, half are
+        spread evenly over the others) and with `statistics` (the most promising shapes are tried).
 
     Raises:
-      ValueError: if the budget cannot be met (the message names the least that can), a kernel has
-        numbers that are not finite, or an argument does not suit the parameters.
+      ValueError: if the budget cannot be met (the message names the smallest one that can), a
+        kernel has numbers that are not finite, or an argument does not suit the parameters.
     """
     if not isinstance(budget, Budget):
         budget = Budget.parameters(budget)
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}; take one of {', '.join(METHODS)}.")
+    if method not in methods():
+        raise ValueError(f"method is {method!r}; take one of {', '.join(methods())}.")
     if not 0 <= min_matrix_rank <= 1:
         raise ValueError(f"min_matrix_rank is {min_matrix_rank}; it must be a fraction, 0 to 1.")
     if max_shapes < 1:
         raise ValueError(f"max_shapes is {max_shapes}; it must be at least 1.")
-    layers = dense_layers(params)
+    layers, dense = dense_layers(params), DenseStructure.kind
     fixed = {path: str(structure) for path, structure in (structures or {}).items()}
     check_paths(fixed, layers)
     for patterns in (include, exclude):
@@ -112,17 +110,17 @@ def plan_compression(
     for path in layers:
         is_open = any(fnmatch.fnmatchcase(path, pattern) for pattern in include)
         if not is_open or any(fnmatch.fnmatchcase(path, pattern) for pattern in exclude):
-            fixed.setdefault(path, DENSE)
+            fixed.setdefault(path, dense)
 
     options = [
         KernelOptions(
             path,
             layer.kernel,
-            None if fixed.get(path) == DENSE else second_moment_of(layer, statistics),
+            None if fixed.get(path) == dense else error_statistics_of(layer, statistics),
             cost=_flops if budget.kind == FLOPS else _parameters,
             method=method,
             structure=fixed.get(path),
-            min_matrix_rank=0.0 if method == LOW_RANK else min_matrix_rank,
+            min_matrix_rank=0.0 if method == LowRankStructure.kind else min_matrix_rank,
             max_shapes=max_shapes,
         )
         for path, layer in layers.items()
@@ -132,7 +130,7 @@ def plan_compression(
     )
     limit = None if budget.kind == ERROR else _kernel_limit(budget, options, layers, other)
     for option in options:
-        rest = sum(o.least for o in options) - option.least
+        rest = sum(o.min_cost for o in options) - option.min_cost
         option.estimate(None if limit is None else limit - rest)
     chosen = _choose(options, budget, limit)
     plans = tuple(option.plan(choice) for option, choice in zip(options, chosen, strict=True))
@@ -151,7 +149,7 @@ def _choose(options: Sequence[KernelOptions], budget: Budget, limit: int | None)
         return []
     for option, choice in zip(options, allocate(), strict=True):
         option.compare(option.cost_of(choice))
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         chosen = allocate()
         # All are measured, so this is a list and no generator.
         if not any([o.measure(choice) for o, choice in zip(options, chosen, strict=True)]):
@@ -168,20 +166,20 @@ def _kernel_limit(
     """Returns what the budget leaves for the kernels."""
     size = sum(math.prod(layer.kernel.shape) for layer in layers.values())
     fixed, dense = (0, 2 * size) if budget.kind == FLOPS else (other, other + size)
-    limit, least = budget.limit(dense), fixed + sum(option.least for option in options)
-    if limit < least:
+    limit, lowest = budget.limit(dense), fixed + sum(option.min_cost for option in options)
+    if limit < lowest:
         outside = f", {other:,} of them outside the dense kernels" if fixed else ""
         raise ValueError(
             f"The budget {budget} allows {limit:,} {budget.kind}, but these layers cannot have "
-            f"fewer than {least:,} ({least / dense:.2%} of {dense:,}{outside}): raise it to that, "
-            "or let more layers be replaced."
+            f"fewer than {lowest:,} ({lowest / dense:.2%} of {dense:,}{outside}): raise it to that,"
+            " or let more layers be replaced."
         )
     return limit - fixed
 
 
-def _parameters(structure: KroneckerStructure) -> int:
+def _parameters(structure: LayerStructure) -> int:
     return structure.num_parameters
 
 
-def _flops(structure: KroneckerStructure) -> int:
+def _flops(structure: LayerStructure) -> int:
     return structure.flops(1)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kfc_jax.compress.dense_layers import (
+from kfc_jax.compress.find_layers import (
     Statistics,
     check_paths,
     copy_tree,
     dense_layers,
-    second_moment_of,
+    error_statistics_of,
     subtree,
 )
-from kfc_jax.compress.plan import DENSE, LOW_RANK, Structures, read_structure, structures_of
-from kfc_jax.compress.statistics import InputStatistics
-from kfc_jax.decompose import unit_order
+from kfc_jax.compress.plan import Structures, structures_of
+from kfc_jax.decompose import InputStatistics, unit_order
+from kfc_jax.structures import DenseStructure, read_layer_structure
 
 
 def reorder_units(
@@ -28,21 +28,24 @@ def reorder_units(
 ) -> tuple[dict[str, Any], dict[str, InputStatistics] | None]:
     """Returns parameters of the same function, with hidden units in an order that suits `plan`.
 
-    The outputs of a layer that becomes a Kronecker sum are permuted by `unit_order`: the columns of
-    its kernel, its bias, and the rows of the layer that reads them. `convert` then has a smaller
-    error at the same size. Layers that stay dense or become low rank gain nothing and stay.
+    The outputs of a layer that becomes a sum of Kronecker products are permuted by `unit_order`:
+    the columns of its kernel, its bias, and the rows of the layer that reads them. `convert` then
+    has a smaller error at the same size. Layers that stay dense or become low rank gain nothing,
+    so they keep their order.
 
     Args:
       params: the parameters of the dense model.
-      plan: a plan, or structures by path.
-      readers: by the path of a layer, that of the dense layer that reads its outputs: all of them,
-        nothing else does, and between the two there is nothing but what acts on every unit alike
-        (activations, dropout; not normalisation with parameters of its own).
-      statistics: what the layers see, as for `convert`.
-      weighted: whether the error is that of the outputs, by the statistics, not that of kernels.
+      plan: a plan, or structures by the layers' paths.
+      readers: for the path of a layer, the path of the dense layer that reads its outputs. That
+        layer reads all of them, and nothing else does. Between the two there is nothing but what
+        acts on every unit alike: activations and dropout, but no normalisation with parameters of
+        its own.
+      statistics: what the layers see, as in `convert`.
+      weighted: whether the error of the outputs counts, by the statistics, and not that of the
+        kernels.
 
     Returns:
-      The parameters, and the statistics of the layers as they are now (None without).
+      The parameters, and the statistics of the layers as they are now; None without statistics.
 
     Raises:
       ValueError: if a layer is not there, or a reader has other inputs than the layer has outputs.
@@ -57,23 +60,22 @@ def reorder_units(
                 f"and {path!r} has {features} outputs. Name the layer that comes next."
             )
     new = copy_tree(params)
-    moved = None if statistics is None else dict(statistics)
+    moved = None
+    if statistics is not None:
+        moved = {path: InputStatistics.of(seen) for path, seen in statistics.items()}
     for path, reader in readers.items():
-        method, structure = read_structure(structures.get(path, DENSE), *layers[path].kernel.shape)
-        if method in (DENSE, LOW_RANK):
+        text = structures.get(path, DenseStructure.kind)
+        structure = read_layer_structure(text, *layers[path].kernel.shape)
+        if not structure.depends_on_unit_order:
             continue
         layer = dense_layers(new)[path]
-        order = unit_order(
-            layer.kernel,
-            structure,
-            second_moment=second_moment_of(layer, moved if weighted else None),
-        )
-        arrays = subtree(new, layer.keys)
-        arrays["kernel"] = arrays["kernel"][:, order]
+        weights = error_statistics_of(layer, moved if weighted else None)
+        order = unit_order(layer.kernel, structure, statistics=weights)
+        arrays, reading = subtree(new, layer.keys), subtree(new, layers[reader].keys)
+        arrays[DenseStructure.parameter] = arrays[DenseStructure.parameter][:, order]
         if layer.bias is not None:
             arrays["bias"] = arrays["bias"][order]
-        reading = subtree(new, layers[reader].keys)
-        reading["kernel"] = reading["kernel"][order]
+        reading[DenseStructure.parameter] = reading[DenseStructure.parameter][order]
         if moved is not None and reader in moved:
             moved[reader] = moved[reader].reordered(order)
     return new, moved

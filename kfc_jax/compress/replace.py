@@ -9,9 +9,10 @@ from typing import Any
 
 import flax.linen as nn
 
-from kfc_jax.compress.dense_layers import leaves_of_layers
-from kfc_jax.compress.plan import DENSE, LOW_RANK, Structures, read_structure, structures_of
-from kfc_jax.layers import KFCDense, LowRankDense
+from kfc_jax.compress.find_layers import leaves_of_layers
+from kfc_jax.compress.plan import Structures, structures_of
+from kfc_jax.layers import FactoredDense, layer_for
+from kfc_jax.structures import DenseStructure, read_layer_structure
 
 _FIELDS = (
     *("features", "use_bias", "dtype", "param_dtype", "precision", "kernel_init", "bias_init"),
@@ -21,7 +22,7 @@ _FIELDS = (
 
 @dataclasses.dataclass(frozen=True)
 class CompressedModel:
-    """A model in which the layers of a plan are `KFCDense` or `LowRankDense`.
+    """A model in which the layers of a plan are `KFCDense`, `LowRankDense` or of another kind.
 
     It has the model's ``init`` and ``apply``, with the same arguments. Its variables are those of
     the model, with factors where kernels were: those that `convert` returns, or new ones.
@@ -65,8 +66,9 @@ class CompressedModel:
         # By the arrays: a function that is compiled already is not traced again.
         layers = {path: arrays for path, (_, arrays) in leaves_of_layers(params)}
         for path, text in structures_of(self.structures).items():
-            if text != DENSE and "kernel" in layers.get(path, {"kernel": None}):
-                dense = {path: arrays for path, arrays in layers.items() if "kernel" in arrays}
+            kernel = DenseStructure.parameter
+            if text != DenseStructure.kind and kernel in layers.get(path, {kernel: None}):
+                dense = {path: arrays for path, arrays in layers.items() if kernel in arrays}
                 raise ValueError(
                     f"The model calls no dense layer {path!r}, for which there is the structure "
                     f"'{text}'; it has {', '.join(dense) or 'none that is left'}."
@@ -86,14 +88,18 @@ def replace_dense(structures: Structures) -> Iterator[None]:
     Raises:
       ValueError: where a structure is for a module that is not dense, or does not fit.
     """
-    texts = {path: text for path, text in structures_of(structures).items() if text != DENSE}
+    texts = {
+        path: text
+        for path, text in structures_of(structures).items()
+        if text != DenseStructure.kind
+    }
 
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         module = context.module
         path = "/".join(module.path)
         if path not in texts or context.method_name != "__call__":
             return call(*args, **kwargs)
-        if isinstance(module, KFCDense | LowRankDense):  # the replacement itself
+        if isinstance(module, FactoredDense):  # the replacement itself
             return call(*args, **kwargs)
         if not isinstance(module, nn.Dense):
             raise ValueError(
@@ -104,10 +110,8 @@ def replace_dense(structures: Structures) -> Iterator[None]:
         # In the very scope of the layer that it stands for, so that the parameters' path stays.
         fields["parent"] = module.scope
         inputs = (args[0] if args else kwargs["inputs"]).shape[-1]
-        method, kernel = read_structure(texts[path], inputs, module.features)
-        if method == LOW_RANK:
-            return LowRankDense(rank=kernel.terms[0].rank, **fields)(*args, **kwargs)
-        return KFCDense(structure=kernel, **fields)(*args, **kwargs)
+        structure = read_layer_structure(texts[path], inputs, module.features)
+        return layer_for(structure, **fields)(*args, **kwargs)
 
     with nn.intercept_methods(intercept):
         yield

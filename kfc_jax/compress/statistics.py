@@ -1,9 +1,7 @@
-"""What dense layers see: mean and second moment of their inputs, the weights of a compression."""
+"""What the layers of a model see: their inputs' mean and second moment, found by running it."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -14,93 +12,18 @@ import numpy as np
 from flax import traverse_util
 from flax.core.scope import union_filters
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from kfc_jax.decompose import second_moment_of
-from kfc_jax.layers import KFCDense, LowRankDense
+from kfc_jax.compress.replace import CompressedModel
+from kfc_jax.decompose import InputStatistics
+from kfc_jax.layers import FactoredDense
 
 _Sums = tuple[float, np.ndarray, np.ndarray]  # count, mean, and second moment about it, summed
 _COLLECTION, _NAME = "kfc_jax", "sums"  # of what layers record
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class InputStatistics:
-    """Mean and second moment of a layer's inputs.
-
-    Attributes:
-      second_moment: float64 ``(inputs, inputs)``, the mean of ``x x^T``.
-      mean: float64 ``(inputs,)``; None if unknown. With it, what an approximate kernel does to the
-        mean of the output is put right by the bias.
-
-    Raises:
-      ValueError: if the shapes do not match, or a number is not finite.
-    """
-
-    second_moment: Float[np.ndarray, "inputs inputs"]
-    mean: Float[np.ndarray, " inputs"] | None = None
-
-    def __post_init__(self) -> None:
-        moment = np.asarray(self.second_moment, np.float64)
-        if moment.ndim != 2 or moment.shape[0] != moment.shape[1]:
-            raise ValueError(f"A second moment is a square matrix; got shape {moment.shape}.")
-        object.__setattr__(self, "second_moment", second_moment_of(None, moment, moment.shape[0]))
-        if self.mean is not None:
-            mean = np.asarray(self.mean, np.float64)
-            if mean.shape != moment.shape[:1] or not np.isfinite(mean).all():
-                raise ValueError(
-                    f"The mean of inputs must be {moment.shape[0]} finite numbers; got shape "
-                    f"{mean.shape}."
-                )
-            object.__setattr__(self, "mean", mean)
-
-    @classmethod
-    def of(cls, inputs: Float[Array, "*batch inputs"]) -> InputStatistics:
-        """Returns the statistics of samples of a layer's inputs.
-
-        Raises:
-          ValueError: if there is no sample, or a number is not finite.
-        """
-        size = np.shape(inputs)[-1] if np.ndim(inputs) else 1
-        moment = second_moment_of(inputs, None, size)
-        mean = np.asarray(inputs).reshape(-1, size).mean(0, dtype=np.float64)
-        return cls(moment, mean)
-
-    def weights(self, *, has_bias: bool) -> Float[np.ndarray, "inputs inputs"]:
-        """Returns what an output's error is weighted by: with a bias, the covariance.
-
-        It is the second moment if the inputs do not vary, so that it always weighs something.
-        """
-        if self.mean is None or not has_bias:
-            return self.second_moment
-        covariance = self.second_moment - np.outer(self.mean, self.mean)
-        varies = np.trace(covariance) > 1e-12 * np.trace(self.second_moment)
-        return covariance if varies else self.second_moment
-
-    def reordered(self, order: Int[np.ndarray, " inputs"]) -> InputStatistics:
-        """Returns the statistics of the inputs in another order."""
-        mean = None if self.mean is None else self.mean[order]
-        return InputStatistics(self.second_moment[np.ix_(order, order)], mean)
-
-    def output_error(
-        self,
-        kernel: Float[Array, "inputs features"],
-        approx: Float[Array, "inputs features"],
-        *,
-        has_bias: bool,
-    ) -> float:
-        """Returns ``||x @ (kernel - approx)|| / ||x @ kernel||``, or 0 if there are no outputs.
-
-        With a bias, which an approximation may put right, means are left out of both.
-        """
-        exact = np.asarray(kernel, np.float64)
-        difference = exact - np.asarray(approx, np.float64)
-        weights = self.weights(has_bias=has_bias)
-        squares = [max(0.0, np.vdot(k, weights @ k)) for k in (difference, exact)]
-        return math.sqrt(squares[0] / squares[1]) if squares[1] > 0 else 0.0
-
-
 def input_statistics(
-    model: nn.Module,
+    model: nn.Module | CompressedModel,
     variables: Any,
     batches: Iterable[Any],
     *,
@@ -122,10 +45,11 @@ def input_statistics(
       {'layers_0': (4, 4), 'layers_2': (5, 5)}
 
     Args:
-      model: a Flax model; its layers may be `nn.Dense`, `KFCDense` or `LowRankDense`.
+      model: a Flax model, or a `CompressedModel`; its layers may be `nn.Dense`, `KFCDense`,
+        `LowRankDense` or of another kind.
       variables: its variables, ``{"params": ...}``.
-      batches: inputs of the model, one array (or tree) a batch.
-      layers: paths of the layers to look at. Default: all.
+      batches: the inputs of the model, one array (or tree) for each batch.
+      layers: the paths of the layers to look at. Default: all.
       **kwargs: passed to the model, such as ``train=False``.
 
     Raises:
@@ -137,7 +61,7 @@ def input_statistics(
     def run(variables: Any, batch: Any) -> Any:
         def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
             module = context.module
-            is_dense = isinstance(module, nn.Dense | KFCDense | LowRankDense)
+            is_dense = isinstance(module, nn.Dense | FactoredDense)
             is_wanted = is_dense and _wanted("/".join(module.path), layers)
             if is_wanted and context.method_name == "__call__":
                 module.sow(_COLLECTION, _NAME, _sums(args[0] if args else kwargs["inputs"]))
@@ -181,7 +105,7 @@ def _sums(inputs: Float[Array, "*batch inputs"]) -> tuple[Array, Array, Array, A
 
 
 def _is_any(sums: tuple[Array, Array, Array, Array]) -> bool:
-    return sums[0] > 0
+    return bool(sums[0] > 0)
 
 
 def _add(total: _Sums | None, sums: tuple[Array, Array, Array, Array]) -> _Sums:

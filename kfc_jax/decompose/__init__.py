@@ -1,34 +1,32 @@
-"""From a dense kernel to the factors nearest to it.
+"""From a dense kernel to the arrays nearest to it.
 
 - `nearest_kronecker_sum`: the nearest sum of Kronecker products of a structure.
-- `low_rank`: the nearest kernel of a rank (truncated SVD).
+- `low_rank`: the nearest kernel of a matrix rank (truncated SVD).
+- `decompose_kernel`: the nearest arrays of a structure of whatever kind.
 - `DecompositionReport`: what a decomposition reached.
-- `spectrum`, `Spectrum`: the error of every rank of a shape at once.
+- `InputStatistics`: what a layer sees, by which errors of its output are weighted.
+- `errors_at_ranks`: the errors of all ranks of a structure's shape at once, estimated.
+- `spectrum`: the singular values that tell the error of every rank of a shape.
+- `Spectrum`: these values, with the errors.
 - `unit_order`: the order of a layer's units in which its kernel is nearest to a structure.
-- `rearrange`: Van Loan and Pitsianis' rearrangement of a kernel.
-- `second_moment_of`: the second moment of samples, checked.
-- `kronecker_roots`: the roots of a second moment, taken for a Kronecker product.
 """
 
-from kfc_jax.decompose.nearest import (
-    DecompositionReport,
-    Spectrum,
-    low_rank,
-    nearest_kronecker_sum,
-    spectrum,
-)
-from kfc_jax.decompose.rearrangement import rearrange
-from kfc_jax.decompose.second_moment import kronecker_roots, second_moment_of
+from kfc_jax.decompose.decompose_layer import decompose_kernel
+from kfc_jax.decompose.input_statistics import InputStatistics
+from kfc_jax.decompose.nearest import nearest_kronecker_sum
+from kfc_jax.decompose.report import DecompositionReport
+from kfc_jax.decompose.spectra import Spectrum, errors_at_ranks, spectrum
+from kfc_jax.decompose.thin_matrices import low_rank
 from kfc_jax.decompose.unit_ordering import unit_order
 
 __all__ = [
     "DecompositionReport",
+    "InputStatistics",
     "Spectrum",
-    "kronecker_roots",
+    "decompose_kernel",
+    "errors_at_ranks",
     "low_rank",
     "nearest_kronecker_sum",
-    "rearrange",
-    "second_moment_of",
     "spectrum",
     "unit_order",
 ]

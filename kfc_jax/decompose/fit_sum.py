@@ -25,9 +25,12 @@ from kfc_jax.decompose.fit_term import (
 from kfc_jax.decompose.rearrangement import Vectors, add_product, rearrange, restore
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
-Terms = list[Vectors]  # the vectors of every term
+Terms = list[Sequence[Float[np.ndarray, "_ _"]]]  # the vectors of every term
 Kernel = Float[np.ndarray, "inputs features"]
 Moment = Float[np.ndarray, "inputs inputs"]
+
+DEFAULT_SHRINKAGE = 0.01
+"""The weight of the kernel's own error beside the output's, relative to the inputs' mean square."""
 
 NOTHING_LEFT = 1e-14  # a relative error of rounding alone
 _LITTLE_LEFT = 1e-2  # below it, squared errors that are differences are not exact enough
@@ -52,7 +55,7 @@ class KernelFit:
         self.weighted_kernel = weighted_kernel
 
     def plain(self) -> tuple[Terms, list[float], bool]:
-        """Returns the terms, the error at the start and after each sweep, and if it converged."""
+        """Returns the terms, the error at the start and after every sweep, and if it converged."""
         terms, residual = self._start(fit_term, np.linalg.norm)
         only = self.structure.terms[0]
         if len(terms) == 1 and only.num_factors <= 2 and not self.structure.is_padded:
@@ -63,7 +66,10 @@ class KernelFit:
     def weighted(
         self, moment: Moment, shrinkage: float, plain: Terms
     ) -> tuple[Terms, list[float], bool]:
-        """The same for the error of the output, never above that of the terms ``plain``."""
+        """Returns what `plain` does, for the error of the output.
+
+        It is never above that of the terms ``plain``.
+        """
         weights = shrunk(moment, shrinkage)
 
         def fit(tensor: Any, term: KroneckerTerm) -> Vectors:
@@ -84,7 +90,10 @@ class KernelFit:
     def improved(
         self, terms: Terms, weights: Moment | None = None
     ) -> tuple[Terms, list[float], bool]:
-        """The same by sweeps from ``terms``, for the kernel's error or that by ``weights``."""
+        """Returns what `plain` does, by sweeps from ``terms``.
+
+        The error is the kernel's or, with ``weights``, the output's.
+        """
         return self._sweep(terms, None, weights)
 
     def _start(
@@ -92,7 +101,7 @@ class KernelFit:
     ) -> tuple[Terms, Kernel]:
         """Fits each term to what those before it leave, with every term once as the first."""
         count = len(self.structure.terms)
-        best, least = None, math.inf
+        best, lowest = None, math.inf
         for first in range(count):
             terms: Terms = [()] * count
             residual = to_float64(self.kernel)
@@ -102,8 +111,8 @@ class KernelFit:
                 terms[t] = fit(tensor, term)
                 add_product(tensor, terms[t], -1)
                 restore(tensor, term.shapes, out=residual)
-            if (now := error(residual)) < least or best is None:
-                best, least = (terms, residual), now
+            if (now := error(residual)) < lowest or best is None:
+                best, lowest = (terms, residual), now
         return best
 
     def _sweep(
@@ -148,7 +157,10 @@ class KernelFit:
     def _sweep_one(
         self, vectors: Vectors, weights: Moment, norm: float
     ) -> tuple[Terms, list[float], bool]:
-        """The same for one term under weights, much faster, while more than little is left."""
+        """Does what `_sweep` does for one term with weights, much faster.
+
+        It ends where so little is left that rounding would count.
+        """
         (term,) = self.structure.terms
         gradient = to_tensor(self.weighted_kernel, term)
 
@@ -229,7 +241,7 @@ def to_tensor(kernel: Kernel, term: KroneckerTerm) -> Float[np.ndarray, "*axes"]
     return tensor.copy() if np.shares_memory(tensor, kernel) else tensor
 
 
-def residual_of(kernel: Any, structure: KroneckerStructure, terms: Sequence[Vectors]) -> Kernel:
+def residual_of(kernel: Any, structure: KroneckerStructure, terms: Terms) -> Kernel:
     """Returns the kernel minus all terms."""
     residual = to_float64(kernel)
     for term, vectors in zip(structure.terms, terms, strict=True):

@@ -29,37 +29,37 @@ _ZERO = 1e-300
 
 def fit_term(
     target: Float[np.ndarray, "*axes"], term: KroneckerTerm
-) -> list[Float[np.ndarray, "rank size"]]:
+) -> list[Float[np.ndarray, "rank _"]]:
     """Returns vectors whose sum of products is nearest to ``target``.
 
-    The optimum for up to two factors. For more, the best of several ALS starts, which the caller
-    improves further.
+    For up to two factors it is the optimum (Eckart & Young, 1936). For more, it is the best of
+    several ALS starts, which the caller improves further.
     """
     if term.num_factors == 1:
         return [target[None]]
     if term.num_factors == 2:
         u, s, vh = leading_singular(target, term.rank)
         return [np.sqrt(s)[:, None] * u.T, np.sqrt(s)[:, None] * vh]
-    best, least = None, math.inf
+    best, lowest = None, math.inf
     for vectors in _starts(target, term):
         residual = target.copy()
         add_product(residual, vectors, -1)
         for _ in range(_START_PASSES):
             vectors = alternate(residual, vectors, term.shapes)
         error = np.linalg.norm(residual)
-        if error < least:
-            best, least = vectors, error
+        if error < lowest:
+            best, lowest = vectors, error
     return best
 
 
 def fit_term_weighted(
     target: Float[np.ndarray, "*axes"], term: KroneckerTerm, moment: Float[np.ndarray, "n n"]
-) -> list[Float[np.ndarray, "rank size"]]:
+) -> list[Float[np.ndarray, "rank _"]]:
     """Returns vectors near ``target`` under weights, as if ``moment`` were a Kronecker product.
 
     With roots ``L_k`` of its factors, the weighted error of ``(x)_k F_k`` is the plain error of
-    ``(x)_k L_k.T @ F_k``: fitted, and transformed back. The optimum for two factors if ``moment``
-    is a Kronecker product.
+    ``(x)_k L_k.T @ F_k``, which is fitted and transformed back. For two factors it is the
+    optimum if ``moment`` is a Kronecker product.
     """
     roots = kronecker_roots(moment, term.shapes)
     tensor = target.reshape([side for shape in term.shapes for side in shape])
@@ -79,14 +79,14 @@ def alternate(
     vectors: Vectors,
     shapes: Shape,
     moment: Float[np.ndarray, "n n"] | None = None,
-) -> list[Float[np.ndarray, "rank size"]]:
+) -> list[Float[np.ndarray, "rank _"]]:
     """Improves every factor once, given the others, by the exact minimiser of the error.
 
     Args:
-      residual: target minus the term's product, rearranged; updated in place.
+      residual: the target minus the term's product, rearranged; it is updated in place.
       vectors: the term's factors.
-      shapes: their shapes.
-      moment: second moment of the padded inputs, or None for the plain error.
+      shapes: the shapes of the factors.
+      moment: the second moment of the padded inputs, or None for the plain error.
 
     Returns:
       The new vectors.
@@ -108,8 +108,8 @@ def alternate_on_gradient(
     vectors: Vectors,
     shapes: Shape,
     moment: Float[np.ndarray, "n n"],
-) -> list[Float[np.ndarray, "rank size"]]:
-    """As ``alternate`` with weights, but from ``moment @ target``, rearranged.
+) -> list[Float[np.ndarray, "rank _"]]:
+    """Does what ``alternate`` does with a moment, from ``moment @ target``, rearranged.
 
     No kernel is multiplied with the moment, which is nearly all that ``alternate`` does. Steps are
     differences here: for the last digits of a small error there is ``alternate``.
@@ -128,13 +128,16 @@ def error_reduction(
     shapes: Shape,
     moment: Float[np.ndarray, "n n"],
 ) -> float:
-    """Returns by how much the term's product lowers the squared error; arguments as above."""
+    """Returns by how much the term's product lowers the squared error.
+
+    The arguments are those of ``alternate_on_gradient``.
+    """
     pull = _contract_others(gradient, vectors, 0)
     seen = _Curvature(vectors, shapes, 0, moment).times(vectors[0])
     return float(np.vdot(vectors[0], 2 * pull - seen))
 
 
-def canonical(vectors: Vectors) -> list[Float[np.ndarray, "rank size"]]:
+def canonical(vectors: Vectors) -> list[Float[np.ndarray, "rank _"]]:
     """Returns the same sum of products with balanced factors in a repeatable order and sign.
 
     Within each product all factors have the same norm, and the entry of largest magnitude of all
@@ -277,7 +280,7 @@ def _starts(target: Any, term: KroneckerTerm) -> Any:
         ]
 
 
-def _nested_start(target: Any, rank: int) -> list[Float[np.ndarray, "rank size"]]:
+def _nested_start(target: Any, rank: int) -> list[Float[np.ndarray, "rank _"]]:
     """Splits off the first factor by a singular value decomposition, then the next from each.
 
     One decomposition gives as many products as the first axis is long; further ones come from

@@ -17,7 +17,8 @@ from jaxtyping import Float
 
 from kfc_jax.structures import Shape
 
-Vectors = Sequence[Float[np.ndarray, "rank size"]]
+Vectors = Sequence[Float[np.ndarray, "rank _"]]
+"""The factors of a term as vectors: a rank that all share, and a size of its own for each."""
 
 
 def rearrange(

@@ -1,4 +1,4 @@
-"""The weights of a data-weighted decomposition: the second moment of a layer's inputs."""
+"""Second moments of a layer's inputs: from samples, checked, and as Kronecker products."""
 
 from __future__ import annotations
 
@@ -15,70 +15,62 @@ _JITTER = 1e-8  # of the mean eigenvalue: makes a singular second moment inverti
 _SWEEPS = 30
 
 
-def second_moment_of(
-    inputs: Any | None, second_moment: Any | None, size: int
-) -> Float[np.ndarray, "n n"] | None:
-    """Returns the second moment ``mean(x x^T)`` in float64, or None if neither is given.
-
-    Args:
-      inputs: samples ``(..., n)`` of the layer's inputs, or None.
-      second_moment: their second moment ``(n, n)``, or None.
-      size: the n that the kernel asks for.
+def moment_of_samples(samples: Any, size: int) -> Float[np.ndarray, "n n"]:
+    """Returns the second moment ``mean(x x^T)`` of samples ``(..., size)``, in float64.
 
     Raises:
-      ValueError: if both are given, the shape is wrong, or the numbers cannot be inputs or a
-        second moment (not finite, all zero, not symmetric, negative eigenvalues).
+      ValueError: if there is no sample, the last axis is not ``size``, a number is not finite or
+        too large to square, or all are zero.
     """
-    if inputs is None and second_moment is None:
-        return None
-    if inputs is not None and second_moment is not None:
-        raise ValueError("Got both inputs and second_moment: give one of them.")
-    if inputs is not None:
-        name, moment = "inputs", _moment_of_samples(inputs, size)
-    else:
-        name, moment = "second_moment", np.asarray(second_moment, np.float64)
-        if moment.shape != (size, size):
-            raise ValueError(
-                f"second_moment has shape {moment.shape}, but the kernel has {size} rows: give the "
-                f"({size}, {size}) matrix x.T @ x / len(x), or samples as inputs=x."
-            )
-    if not np.isfinite(moment).all():
-        raise ValueError(f"{name} has numbers that are NaN, infinite or too large to square.")
-    scale = np.trace(moment) / size
-    if not moment.any():
-        raise ValueError(f"{name} is all zeros, so it weighs nothing: leave it out.")
-    if name == "second_moment":
-        if not np.allclose(moment, moment.T, rtol=0, atol=1e-5 * np.abs(moment).max()):
-            raise ValueError("second_moment is not symmetric; give x.T @ x / len(x).")
-        moment = (moment + moment.T) / 2
-        lowest = scipy.linalg.eigvalsh(moment, subset_by_index=(0, 0), check_finite=False)[0]
-        if lowest < -1e-5 * max(scale, 0) * size:
-            raise ValueError(
-                f"second_moment has the negative eigenvalue {lowest:.3g}, which no inputs give; "
-                "give x.T @ x / len(x)."
-            )
+    shape = np.shape(samples)
+    if not shape or shape[-1] != size or 0 in shape:
+        raise ValueError(
+            f"The samples have the shape {shape}, but the kernel has {size} rows: give samples of "
+            f"the layer's inputs, an array (..., {size}) with at least one sample."
+        )
+    flat = np.asarray(samples).reshape(-1, size)
+    moment = np.zeros((size, size))
+    with np.errstate(over="ignore", invalid="ignore"):  # found and named below
+        for start in range(0, len(flat), _CHUNK):
+            chunk = flat[start : start + _CHUNK].astype(np.float64)
+            moment += chunk.T @ chunk
+    return _weighing_something("The samples", moment / len(flat))
+
+
+def checked_moment(moment: Any) -> Float[np.ndarray, "n n"]:
+    """Returns a second moment in float64, made exactly symmetric.
+
+    Raises:
+      ValueError: if it cannot be one: it is not square, not finite, all zero or not symmetric, or
+        it has a negative eigenvalue.
+    """
+    moment = np.asarray(moment, np.float64)
+    if moment.ndim != 2 or moment.shape[0] != moment.shape[1]:
+        raise ValueError(f"A second moment is a square matrix; got the shape {moment.shape}.")
+    _weighing_something("The second moment", moment)
+    if not np.allclose(moment, moment.T, rtol=0, atol=1e-5 * np.abs(moment).max()):
+        raise ValueError("The second moment is not symmetric; give x.T @ x / len(x).")
+    moment = (moment + moment.T) / 2
+    lowest = scipy.linalg.eigvalsh(moment, subset_by_index=(0, 0), check_finite=False)[0]
+    if lowest < -1e-5 * max(np.trace(moment), 0):
+        raise ValueError(
+            f"The second moment has the negative eigenvalue {lowest:.3g}, which no inputs give; "
+            "give x.T @ x / len(x)."
+        )
     return moment
 
 
-def _moment_of_samples(inputs: Any, size: int) -> Float[np.ndarray, "n n"]:
-    shape = np.shape(inputs)
-    if not shape or shape[-1] != size or 0 in shape:
-        raise ValueError(
-            f"inputs has shape {shape}, but the kernel has {size} rows: give samples of the "
-            f"layer's inputs, an array (..., {size}) with at least one sample."
-        )
-    samples = np.asarray(inputs).reshape(-1, size)
-    moment = np.zeros((size, size))
-    with np.errstate(over="ignore", invalid="ignore"):  # found and named by the caller
-        for start in range(0, len(samples), _CHUNK):
-            chunk = samples[start : start + _CHUNK].astype(np.float64)
-            moment += chunk.T @ chunk
-    return moment / len(samples)
+def _weighing_something(name: str, moment: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    if not np.isfinite(moment).all():
+        raise ValueError(f"{name} has numbers that are NaN, infinite or too large to square.")
+    if not moment.any():
+        raise ValueError(f"{name} is all zeros, so it weighs nothing: leave the statistics out.")
+    return moment
 
 
 def kronecker_roots(
     moment: Float[np.ndarray, "n n"], shapes: Shape
-) -> list[Float[np.ndarray, "n_k n_k"]]:
+) -> list[Float[np.ndarray, "_ _"]]:
     """Returns lower triangular ``L_k`` so that ``moment`` is near ``(x)_k L_k @ L_k.T``.
 
     The nearest Kronecker product of a positive semi-definite matrix has positive semi-definite
@@ -110,3 +102,9 @@ def kronecker_roots(
     return [
         np.linalg.cholesky(f + _JITTER * np.trace(f) / len(f) * np.eye(len(f))) for f in factors
     ]
+
+
+def moment_root(moment: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """Returns a matrix ``R`` with ``R.T @ R = moment``: ``||R @ k||`` weighs ``k`` by it."""
+    values, vectors = scipy.linalg.eigh(moment, check_finite=False)
+    return np.sqrt(np.maximum(values, 0))[:, None] * vectors.T

@@ -8,9 +8,9 @@ from jaxtyping import Float
 
 _FULL_SIDE = 384  # up to it a full decomposition takes well under a second
 _OVERSAMPLING = 8
-_MOST_BLOCKS = 10  # in the basis, before it is compressed
-_MOST_STEPS = 300
-_GAIN = 1e-7  # of the squared error: a step that lowers it less is the last
+_MAX_BLOCKS = 10  # in the basis, before it is compressed
+_MAX_STEPS = 300
+_TOLERANCE = 1e-7  # of the squared error: a step that lowers it by less is the last
 
 
 def uses_truncated_svd(shape: tuple[int, int], rank: int) -> bool:
@@ -19,49 +19,58 @@ def uses_truncated_svd(shape: tuple[int, int], rank: int) -> bool:
 
 
 def leading_singular(
-    matrix: Float[np.ndarray, "rows columns"], rank: int
+    matrix: Float[np.ndarray, "rows columns"], rank: int, tolerance: float = _TOLERANCE
 ) -> tuple[
     Float[np.ndarray, "rows rank"], Float[np.ndarray, " rank"], Float[np.ndarray, "rank columns"]
 ]:
     """Returns the ``rank`` largest singular values and their vectors ``u, s, vh``, falling.
 
-    Small matrices are decomposed in full, large ones by a block Lanczos method from a fixed start,
-    until the error of ``(u * s) @ vh`` is within about 1e-7 of the least, relatively.
+    Small matrices are decomposed in full, large ones by a block Lanczos method from a fixed start
+    (Golub & Underwood, 1977). It ends when a step lowers the squared error of ``(u * s) @ vh`` by
+    no more than ``tolerance`` of it. Its singular values are never larger than the true ones.
+
+    Args:
+      matrix: the matrix, float32 or float64, which the result's type is, too.
+      rank: the number of singular values.
+      tolerance: when to end, as a fraction of the squared error.
     """
     if not uses_truncated_svd(matrix.shape, rank):
         u, s, vh = scipy.linalg.svd(matrix, full_matrices=False, check_finite=False)
         return u[:, :rank], s[:rank], vh[:rank]
     if matrix.shape[0] < matrix.shape[1]:
-        u, s, vh = _block_lanczos(matrix.T, rank)
+        u, s, vh = _block_lanczos(matrix.T, rank, tolerance)
         return vh.T, s, u.T
-    return _block_lanczos(matrix, rank)
+    return _block_lanczos(matrix, rank, tolerance)
 
 
-def _block_lanczos(matrix: Float[np.ndarray, "rows columns"], rank: int) -> tuple[np.ndarray, ...]:
+def _block_lanczos(
+    matrix: Float[np.ndarray, "rows columns"], rank: int, tolerance: float
+) -> tuple[np.ndarray, ...]:
     """Block Lanczos on ``matrix.T @ matrix``, with full orthogonalisation and thick restarts.
 
     Almost all of the work is products of the matrix with whole blocks of vectors, which are much
     faster than as many products with single ones.
     """
     block = rank + _OVERSAMPLING
-    most = max(3, min(_MOST_BLOCKS, matrix.shape[1] // (2 * block))) * block
+    max_columns = max(3, min(_MAX_BLOCKS, matrix.shape[1] // (2 * block))) * block
     total, captured = np.vdot(matrix, matrix), 0.0
-    new = np.random.default_rng(0).standard_normal((matrix.shape[1], block))
+    rounding = max(1e-14, np.finfo(matrix.dtype).eps)
+    new = np.random.default_rng(0).standard_normal((matrix.shape[1], block), matrix.dtype)
     new = scipy.linalg.qr(new, mode="economic", check_finite=False)[0]
     basis, images = new[:, :0], matrix[:, :0]
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         image = matrix @ new
         basis, images = np.hstack([basis, new]), np.hstack([images, image])
         values, ritz = scipy.linalg.eigh(images.T @ images, check_finite=False)
         energy = values[-rank:].sum()
-        if energy - captured <= _GAIN * max(0.0, total - energy) + 1e-14 * total:
+        if energy - captured <= tolerance * max(0.0, total - energy) + rounding * total:
             break
         captured = energy
         new = matrix.T @ image
         for _ in range(3):  # the first pass alone leaves rounding errors of the second's size
             new -= basis @ (basis.T @ new)
             new = scipy.linalg.qr(new, mode="economic", check_finite=False)[0]
-        if basis.shape[1] + block > most:
+        if basis.shape[1] + block > max_columns:
             basis, images = basis @ ritz[:, -block:], images @ ritz[:, -block:]
     ritz = ritz[:, -rank:]
     u, s, mix = scipy.linalg.svd(images @ ritz, full_matrices=False, check_finite=False)

@@ -1,9 +1,9 @@
-"""The order of a layer's outputs in which its kernel is nearest to a Kronecker sum.
+"""The order of a layer's outputs in which its kernel is nearest to a sum of Kronecker products.
 
 The order of hidden units is arbitrary: a network computes the same if a layer's outputs are
-permuted and the next layer's inputs with them (activations act unit by unit). A Kronecker sum of
-given shapes is not: it lays its outputs out on a grid, and expects neighbours to be alike. So the
-order is free to be chosen, and costs nothing.
+permuted and the next layer's inputs with them (activations act unit by unit). A sum of Kronecker
+products is not: it lays its outputs out on a grid, and expects neighbours to be alike. So the order
+is free to be chosen, and costs nothing.
 
 Given factors, the best order is a linear assignment: unit j in place i costs the error of column j
 of the kernel as column i of the sum. Given an order, sweeps improve the factors. The two take
@@ -17,6 +17,7 @@ import scipy.linalg
 from jaxtyping import Array, Float, Int
 
 from kfc_jax.decompose.fit_sum import (
+    DEFAULT_SHRINKAGE,
     Kernel,
     KernelFit,
     Moment,
@@ -26,29 +27,28 @@ from kfc_jax.decompose.fit_sum import (
     shrunk,
     to_float64,
 )
-from kfc_jax.decompose.second_moment import second_moment_of
+from kfc_jax.decompose.input_statistics import InputStatistics, Samples, second_moment_of
 from kfc_jax.structures import KroneckerStructure
 
 _Order = Int[np.ndarray, " features"]
 
 
 def unit_order(
-    kernel: Float[Array, "inputs features"],
+    kernel: Float[Array | np.ndarray, "inputs features"],
     structure: KroneckerStructure | str,
     *,
-    inputs: Float[Array, "*batch inputs"] | None = None,
-    second_moment: Float[Array, "inputs inputs"] | None = None,
-    shrinkage: float = 0.01,
+    statistics: InputStatistics | Samples | None = None,
+    shrinkage: float = DEFAULT_SHRINKAGE,
     max_rounds: int = 100,
     tolerance: float = 1e-3,
 ) -> Int[np.ndarray, " features"]:
     """Returns an order with which ``kernel[:, order]`` is nearer to a sum of the structure.
 
-    The error is that of ``nearest_kronecker_sum`` with the same arguments. A local optimum is found
-    from two starts, the order as it is and that of the layer's strongest direction, and returned if
-    its error is smaller than that of the order as it is: with it, `nearest_kronecker_sum` (with its
-    default sweeps) is never worse than without. A bias has to be permuted likewise, and so
-    have the rows of the layer that reads the outputs.
+    The error is that of ``nearest_kronecker_sum`` with the same arguments. The search starts twice:
+    from the present order, and from the order along the outputs' leading principal component. It
+    returns the better result, or the present order if neither lowers the error. So
+    ``nearest_kronecker_sum``, with its default sweeps, is never worse with the new order. A bias
+    has to be permuted likewise, and so have the rows of the layer that reads the outputs.
 
     Example::
 
@@ -63,13 +63,15 @@ def unit_order(
       True
 
     Args:
-      kernel: the dense kernel.
+      kernel: the dense kernel ``(inputs, features)``, of any floating type.
       structure: the structure or its text form.
-      inputs: as in ``nearest_kronecker_sum``.
-      second_moment: likewise.
-      shrinkage: likewise.
-      max_rounds: most rounds of an assignment and a sweep, from each start.
-      tolerance: rounds end when one lowers the error by less than this fraction of it.
+      statistics: what the layer sees, as in ``nearest_kronecker_sum``.
+      shrinkage: the weight of the kernel's own error, as in ``nearest_kronecker_sum``.
+      max_rounds: the largest number of rounds of an assignment and a sweep, from each start.
+      tolerance: the rounds end when one lowers the error by less than this fraction of it.
+
+    Returns:
+      The indices of the kernel's columns in their new order, int64 ``(features,)``.
 
     Raises:
       ValueError: if the kernel is no matrix of finite numbers, or the structure or the inputs do
@@ -79,7 +81,7 @@ def unit_order(
     if isinstance(structure, str):
         structure = KroneckerStructure.parse(structure)
     structure = structure.fit(*np.shape(kernel))
-    moment = second_moment_of(inputs, second_moment, structure.inputs)
+    moment = second_moment_of(statistics, structure.inputs)
     search = _Search(to_float64(kernel), structure, moment, shrinkage)
     unchanged = np.arange(structure.features)
     starts = (unchanged, np.argsort(search.strongest_direction(), kind="stable"))

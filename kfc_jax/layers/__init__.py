@@ -2,6 +2,9 @@
 
 - `KFCDense`: a dense layer whose kernel is a sum of Kronecker products.
 - `LowRankDense`: one whose kernel is a product of two thin matrices.
+- `FactoredDense`: the base of such layers, with the fields of `nn.Dense`.
+- `layer_for`: the layer of a structure, of whatever kind.
+- `make_layer`: the layer that the fields of a config describe.
 - `factor_initializer`: the initialiser of one factor, from that of the dense kernel.
 - `scale_factor_updates`: the optax transform with which factors train like a dense kernel.
 - `factor_multipliers`: the multipliers that it uses.
@@ -9,8 +12,9 @@
 - `DEFAULT_GAIN`: how much of the rule for factors is used.
 """
 
+from kfc_jax.layers.factory import layer_for, make_layer
 from kfc_jax.layers.initializers import factor_initializer
-from kfc_jax.layers.linen import KFCDense, LowRankDense
+from kfc_jax.layers.linen import FactoredDense, KFCDense, LowRankDense
 from kfc_jax.layers.optimizers import (
     DEFAULT_GAIN,
     add_decayed_weights,
@@ -20,10 +24,13 @@ from kfc_jax.layers.optimizers import (
 
 __all__ = [
     "DEFAULT_GAIN",
+    "FactoredDense",
     "KFCDense",
     "LowRankDense",
     "add_decayed_weights",
     "factor_initializer",
     "factor_multipliers",
+    "layer_for",
+    "make_layer",
     "scale_factor_updates",
 ]

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.dtypes import promote_dtype
 from flax.linen.linear import PromoteDtypeFn, default_kernel_init
 from flax.typing import DotGeneralT, Dtype, PrecisionLike
 from jax import lax
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from kfc_jax.layers.initializers import factor_initializer
 from kfc_jax.product import kronecker_matmul
-from kfc_jax.structures import DEFAULT_RANK, KroneckerStructure, KroneckerTerm
+from kfc_jax.structures import (
+    KroneckerStructure,
+    KroneckerTerm,
+    LayerStructure,
+    LowRankStructure,
+)
 
 
-class _FactoredDense(nn.Module):
-    """The fields of ``nn.Dense``, in its order and with its defaults, and what follows from them.
+class FactoredDense(nn.Module):
+    """The base of layers that stand where ``nn.Dense`` stood, with all its fields.
 
-    A subclass says which factors there are (``resolve_structure`` and ``factor_names``).
+    A subclass says how the kernel is stored (`resolve_structure`), how its arrays are initialised
+    (`array_initializer`), and how inputs are multiplied by them (`multiply`).
+
+    Attributes:
+      features: the number of output features; this and the other fields have the names, the order,
+        the defaults and the meanings of those of ``nn.Dense``.
     """
 
     features: int
@@ -35,19 +47,57 @@ class _FactoredDense(nn.Module):
     dot_general: DotGeneralT | None = None
     dot_general_cls: Any = None
 
+    def resolve_structure(self, inputs: int) -> LayerStructure:
+        """Returns how the kernel of ``(inputs, features)`` is stored.
+
+        Raises:
+          ValueError: if the layer's fields do not fit the size.
+        """
+        raise NotImplementedError
+
+    def array_initializer(self, structure: LayerStructure, name: str) -> Initializer:
+        """Returns the initialiser of the array called ``name``."""
+        raise NotImplementedError
+
+    def multiply(
+        self,
+        inputs: Real[Array | np.ndarray, "*batch inputs"],
+        structure: LayerStructure,
+        arrays: Mapping[str, Array],
+    ) -> Float[Array, "*batch features"]:
+        """Returns ``inputs @ kernel`` for the kernel that the arrays stand for."""
+        raise NotImplementedError
+
+    @nn.compact
+    def __call__(
+        self, inputs: Real[Array | np.ndarray, "*batch inputs"]
+    ) -> Float[Array, "*batch features"]:
+        """Returns ``inputs @ kernel + bias``.
+
+        Raises:
+          ValueError: at trace time, if the structure does not fit the inputs and features.
+        """
+        structure = self.resolve_structure(jnp.shape(inputs)[-1])
+        arrays = [
+            self.param(name, self.array_initializer(structure, name), shape, self.param_dtype)
+            for name, shape in structure.array_shapes.items()
+        ]
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+        inputs, *arrays, bias = self.promote_dtype(inputs, *arrays, bias, dtype=self.dtype)
+        by_name = dict(zip(structure.array_shapes, arrays, strict=True))
+        outputs = self.multiply(inputs, structure, by_name)
+        return outputs if bias is None else outputs + bias
+
     def _dot_general_replacement(self) -> DotGeneralT | None:
         """Returns what replaces ``lax.dot_general``; of a class, one instance per product."""
         if self.dot_general_cls is not None:
             return lambda *args, **kwargs: self.dot_general_cls()(*args, **kwargs)
         return self.dot_general
 
-    def _bias(self) -> Float[Array, " features"] | None:
-        if not self.use_bias:
-            return None
-        return self.param("bias", self.bias_init, (self.features,), self.param_dtype)
 
-
-class KFCDense(_FactoredDense):
+class KFCDense(FactoredDense):
     """A dense layer whose kernel is a sum of Kronecker products of small factors.
 
     It takes the place of ``nn.Dense`` with no other change: every field of ``nn.Dense`` is there,
@@ -63,7 +113,8 @@ class KFCDense(_FactoredDense):
       >>> jax.tree.map(jnp.shape, variables)["params"]
       {'bias': (1024,), 'kernel_0_0': (8, 28, 32), 'kernel_0_1': (8, 28, 32)}
 
-    Parameters are ``kernel_{term}_{factor}`` of shape ``(rank, n_k, m_k)``, and ``bias``.
+    Its parameters are the factors, one array ``(rank, n_k, m_k)`` for each factor of each term, and
+    the bias.
 
     Attributes:
       features: number of output features.
@@ -82,7 +133,7 @@ class KFCDense(_FactoredDense):
         for the input that the layer sees, from ``rank`` and ``num_factors``.
       rank: rank of the balanced term. Default: 8, less for small layers.
       num_factors: number of factors of the balanced term.
-      strategy: how to multiply by the factors, one of ``kfc_jax.product.planner.STRATEGIES``.
+      strategy: how to multiply by the factors, one of ``kfc_jax.product.STRATEGIES``.
         Default: what is predicted to be fastest for the batch and the platform.
       forward_mode: whether ``jax.jvp``, ``jax.linearize`` and ``jax.jacfwd`` through the layer are
         needed, see ``kronecker_matmul``.
@@ -119,41 +170,31 @@ class KFCDense(_FactoredDense):
             )
         return structure.fit(inputs, self.features)
 
-    @nn.compact
-    def __call__(self, inputs: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
-        """Returns ``inputs @ kernel + bias``.
+    def array_initializer(self, structure: KroneckerStructure, name: str) -> Initializer:
+        """Returns the initialiser of a factor, see ``kfc_jax.layers.initializers``."""
+        terms = structure.terms_of(structure.array_shapes)
+        t, k = next((t, term.index(name)) for t, term in enumerate(terms) if name in term)
+        return factor_initializer(self.kernel_init, structure, t, k)
 
-        Raises:
-          ValueError: at trace time, if the structure does not fit the inputs and features.
-        """
-        structure = self.resolve_structure(jnp.shape(inputs)[-1])
-        arrays = [
-            self.param(
-                f"kernel_{t}_{k}",
-                factor_initializer(self.kernel_init, structure, t, k),
-                (term.rank, *shape),
-                self.param_dtype,
-            )
-            for t, term in enumerate(structure.terms)
-            for k, shape in enumerate(term.shapes)
-        ]
-        bias = self._bias()
-        inputs, *arrays, bias = self.promote_dtype(inputs, *arrays, bias, dtype=self.dtype)
-        remaining = iter(arrays)
-        factors = [[next(remaining) for _ in term.shapes] for term in structure.terms]
-        outputs = kronecker_matmul(
+    def multiply(
+        self,
+        inputs: Real[Array | np.ndarray, "*batch inputs"],
+        structure: KroneckerStructure,
+        arrays: Mapping[str, Array],
+    ) -> Float[Array, "*batch features"]:
+        """Returns ``inputs @ kernel``, factor by factor."""
+        return kronecker_matmul(
             inputs,
-            factors,
+            structure.factors_of(arrays),
             structure=structure,
             precision=self.precision,
             dot_general=self._dot_general_replacement(),
             strategy=self.strategy,
             forward_mode=self.forward_mode,
         )
-        return outputs if bias is None else outputs + bias
 
 
-class LowRankDense(_FactoredDense):
+class LowRankDense(FactoredDense):
     """A dense layer whose kernel is a product of two thin matrices: the SVD baseline.
 
     Example::
@@ -168,52 +209,45 @@ class LowRankDense(_FactoredDense):
     Attributes:
       features: number of output features; this and the other fields of ``nn.Dense`` are as in
         ``KFCDense``.
-      rank: columns of ``kernel_u`` and rows of ``kernel_v``. Default: 8, less for small layers,
-        which are to have at least twofold fewer parameters than dense ones.
+      rank: the number of columns of the first matrix and of rows of the second. Default: 8, or a
+        lower one with which the layer has at most half as many parameters as a dense one.
     """
 
     rank: int | None = None
 
-    def resolve_rank(self, inputs: int) -> int:
-        """Returns the rank for a kernel of ``(inputs, features)``.
+    def resolve_structure(self, inputs: int) -> LowRankStructure:
+        """Returns the structure for a kernel of ``(inputs, features)``.
 
         Raises:
           ValueError: if the rank is below 1 or above the kernel's smaller side.
         """
-        full = min(inputs, self.features)
-        halving = inputs * self.features // (2 * (inputs + self.features))
-        rank = max(1, min(DEFAULT_RANK, halving)) if self.rank is None else self.rank
-        if not 1 <= rank <= full:
-            raise ValueError(
-                f"LowRankDense got rank={rank} for a kernel of {inputs}x{self.features}, whose "
-                f"full rank is {full}: take a rank from 1 to {full}."
-            )
-        return rank
+        if self.rank is None:
+            return LowRankStructure.of_default_rank(inputs, self.features)
+        return LowRankStructure(inputs, self.features, self.rank)
 
-    @nn.compact
-    def __call__(self, inputs: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
-        """Returns ``inputs @ kernel_u @ kernel_v + bias``."""
-        size = jnp.shape(inputs)[-1]
-        rank = self.resolve_rank(size)
-        # A low-rank kernel is a Kronecker sum of columns and rows, so its scale is known already.
-        structure = KroneckerStructure((KroneckerTerm(((size, 1), (1, self.features)), rank),))
-        u, v = (
-            self.param(
-                name,
-                factor_initializer(self.kernel_init, structure, 0, k, kernel_axes=kernel_axes),
-                shape,
-                self.param_dtype,
-            )
-            for k, (name, shape, kernel_axes) in enumerate(
-                (
-                    ("kernel_u", (size, rank), (0, None)),
-                    ("kernel_v", (rank, self.features), (None, 1)),
-                )
-            )
-        )
-        inputs, u, v, bias = self.promote_dtype(inputs, u, v, self._bias(), dtype=self.dtype)
+    def array_initializer(self, structure: LowRankStructure, name: str) -> Initializer:
+        """Returns the initialiser of one of the two matrices.
+
+        A low-rank kernel is a sum of Kronecker products of columns and rows, so that the scale is
+        that of factors. Each matrix has the partitioning name of the kernel axis that it shares.
+        """
+        shape = ((structure.inputs, 1), (1, structure.features))
+        columns_and_rows = KroneckerStructure((KroneckerTerm(shape, structure.rank),))
+        k = list(structure.array_shapes).index(name)
+        kernel_axes = ((0, None), (None, 1))[k]
+        return factor_initializer(self.kernel_init, columns_and_rows, 0, k, kernel_axes=kernel_axes)
+
+    def multiply(
+        self,
+        inputs: Real[Array | np.ndarray, "*batch inputs"],
+        structure: LowRankStructure,
+        arrays: Mapping[str, Array],
+    ) -> Float[Array, "*batch features"]:
+        """Returns ``inputs @ u @ v``."""
         outputs, dot_general = inputs, self._dot_general_replacement() or lax.dot_general
-        for factor in (u, v):
+        for name in structure.array_shapes:
             contract = ((outputs.ndim - 1,), (0,))
-            outputs = dot_general(outputs, factor, (contract, ((), ())), precision=self.precision)
-        return outputs if bias is None else outputs + bias
+            outputs = dot_general(
+                outputs, arrays[name], (contract, ((), ())), precision=self.precision
+            )
+        return outputs

@@ -34,7 +34,7 @@ factors, ``s_o sqrt(n_o)`` in size. There are three parts:
 
 - the output's own gradient, coherent over ranks and rows: ``r n_k s_o sqrt(n_o / (m_o b))``;
 - the other columns of the same example, coherent over rows (they see the same inputs), a random
-  walk over ranks: ``n_k s_o sqrt(r (1 - 1/m_o) / b)``, large for ``kernel_u`` alone;
+  walk over ranks: ``n_k s_o sqrt(r (1 - 1/m_o) / b)``, large for the columns of low rank alone;
 - the other examples, a random walk over ranks and all inputs: ``s_o sqrt(r n)``.
 
 The first part adds coherently over all factors of all terms, the others as random walks. Now
@@ -60,14 +60,16 @@ network, a quarter of the rule is (`docs/training.md`): ``DEFAULT_GAIN``.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
+
+from kfc_jax.structures import DenseStructure, LayerStructure, kind_of_parameter
 
 Update = Literal["sign", "gradient"]
 
@@ -76,14 +78,13 @@ DEFAULT_GAIN = 0.25
 
 _INDEPENDENT_EXAMPLES = 64.0
 _LEAST_VARIANCE = 0.1  # of a kernel whose scale is believed, relative to lecun_normal
-_FACTOR = re.compile(r"kernel_(?:(\d+)_(\d+)|([uv]))")
 
 
 class _Factor(NamedTuple):
     """A factor: its path in the parameters, its array viewed as ``(..., rank, rows, columns)``."""
 
     path: str
-    array: Array
+    array: Array | np.ndarray
 
 
 _Layer = list[list[_Factor]]  # terms of factors
@@ -102,11 +103,9 @@ class ScaleFactorUpdatesState(NamedTuple):
 def factor_multipliers(params: Any, *, gain: float = 1.0, update: Update = "sign") -> Any:
     """Returns what to multiply the updates of ``params`` by, so that factors keep up.
 
-    Factors are known by their names. A dictionary (or other node) that holds ``kernel_0_0``,
-    ``kernel_0_1``, ... of shapes ``(rank, n_k, m_k)`` is a layer as ``KFCDense`` makes it; one that
-    holds ``kernel_u`` ``(n, rank)`` and ``kernel_v`` ``(rank, m)`` one of ``LowRankDense``. Arrays
-    may have further leading axes (layers stacked by ``nn.scan`` or ``nn.vmap`` along axis 0),
-    which share one multiplier. The rule is derived in the docstring of this module.
+    Factors are known by their names (``kfc_jax.structures.kind_of_parameter``). Arrays may have
+    further leading axes (layers stacked by ``nn.scan`` or ``nn.vmap`` along axis 0), which share
+    one multiplier. The rule is derived in the docstring of this module.
 
     Example::
 
@@ -172,7 +171,7 @@ def scale_factor_updates(
         del params
         remaining = dict(state.multipliers)
 
-        def scale(path: Any, leaf: Array) -> Array:
+        def scale(path: Any, leaf: Array | np.ndarray) -> Array | np.ndarray:
             multiplier = remaining.pop(_name(path), None)
             return leaf if multiplier is None else leaf * (gain * multiplier).astype(leaf.dtype)
 
@@ -276,53 +275,47 @@ def _scales(term: Sequence[_Factor], usual_variance: float) -> Float[Array, " fa
 
 def _layers(params: Any) -> list[_Layer]:
     """Finds the factors in ``params`` by their names, and groups them by layer and term."""
-    found: dict[str, dict[tuple[int, int], _Factor]] = {}
+    found: dict[tuple[str, type[LayerStructure]], dict[str, Any]] = {}
     for path, array in jax.tree_util.tree_leaves_with_path(params):
-        name = _name(path)
-        layer, _, last = name.rpartition("/")
-        if match := _FACTOR.fullmatch(last):
-            term, index, side = match.groups()
-            key = (0, "uv".index(side)) if side else (int(term), int(index))
-            group = f"{layer} (low rank)" if side else layer
-            found.setdefault(group, {})[key] = _Factor(name, _as_factor(array, side))
-    return [_terms(layer, factors) for layer, factors in found.items()]
+        layer, _, last = _name(path).rpartition("/")
+        if kind := _kind_of_factor(last):
+            found.setdefault((layer, kind), {})[last] = array
+    return [_terms(layer, kind, arrays) for (layer, kind), arrays in found.items()]
 
 
-def _as_factor(array: Array, side: str | None) -> Array:
-    """Views ``kernel_u`` as columns ``(rank, n, 1)``, ``kernel_v`` as rows ``(rank, 1, m)``."""
-    if side is None or jnp.ndim(array) < 2:
-        return array
-    return jnp.swapaxes(array, -1, -2)[..., None] if side == "u" else array[..., None, :]
-
-
-def _terms(layer: str, factors: Mapping[tuple[int, int], _Factor]) -> _Layer:
+def _terms(layer: str, kind: type[LayerStructure], arrays: Mapping[str, Any]) -> _Layer:
     """Sorts a layer's factors into its terms.
 
     Raises:
       ValueError: if some are missing, or their shapes are not those of factors.
     """
-    terms: _Layer = []
-    for (term, index), factor in sorted(factors.items()):
-        if index == 0:
-            terms.append([])
-        if term != len(terms) - 1 or index != len(terms[-1]):
-            break
-        terms[-1].append(factor)
-    complete = sum(len(term) for term in terms) == len(factors)
-    if layer.endswith("(low rank)"):
-        complete = complete and len(factors) == 2
-    shapes = {f.path: f.array.shape for f in factors.values()}
-    if not complete or any(
-        len({shapes[f.path][:-2] for f in term}) > 1 or len(shapes[f.path]) < 3
-        for term in terms
-        for f in term
-    ):
+    prefix = f"{layer}/" if layer else ""
+    try:
+        terms = [
+            [_Factor(prefix + name, kind.as_factor(name, arrays[name])) for name in term]
+            for term in kind.terms_of(arrays)
+        ]
+        are_factors = all(
+            len({f.array.shape[:-2] for f in term}) == 1 and len(term[0].array.shape) >= 3
+            for term in terms
+        )
+    except ValueError:
+        are_factors = False
+    if not are_factors:
+        shapes = {name: jnp.shape(array) for name, array in arrays.items()}
         raise ValueError(
-            f"The factors of layer '{layer}' have the shapes {shapes}: they are not all there, or "
-            "not of shapes (rank, n_k, m_k) with one rank per term. Hand over all the factors of a "
-            "layer together; if it is no layer of kfc_jax, leave it out with optax.masked."
+            f"The factors of layer '{layer}' ({kind.kind}) have the shapes {shapes}: they are not "
+            "all there, or not of shapes (rank, n_k, m_k) with one rank per term. Hand over all "
+            "the factors of a layer together; if it is no layer of kfc_jax, leave it out with "
+            "optax.masked."
         )
     return terms
+
+
+def _kind_of_factor(name: str) -> type[LayerStructure] | None:
+    """Returns the kind whose factor has this name; a dense kernel is no factor."""
+    kind = kind_of_parameter(name)
+    return None if kind is DenseStructure else kind
 
 
 def _name(path: Sequence[Any]) -> str:
@@ -335,5 +328,5 @@ def _name(path: Sequence[Any]) -> str:
         str(next((getattr(key, a) for a in ("key", "name", "idx") if hasattr(key, a)), key))
         for key in path
     ]
-    ends = [i + 1 for i, key in enumerate(keys) if _FACTOR.fullmatch(key)]
+    ends = [i + 1 for i, key in enumerate(keys) if _kind_of_factor(key)]
     return "/".join(keys[: ends[-1]] if ends else keys)

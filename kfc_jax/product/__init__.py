@@ -2,19 +2,22 @@
 
 - `kronecker_matmul`: `x @ kernel`, factor by factor.
 - `materialize`: the dense kernel that factors stand for.
+- `dense_kernel`: the dense kernel that a layer's arrays stand for, of whatever kind.
 - `explain`, `Explanation`: how a product will be done, and what it costs.
 - `Factors`: the type of factors.
 - `STRATEGIES`: the ways to multiply.
 """
 
 from kfc_jax.product.explanation import Explanation, explain
+from kfc_jax.product.form_dense import dense_kernel
 from kfc_jax.product.matmul import Factors, kronecker_matmul, materialize
-from kfc_jax.product.planner import STRATEGIES
+from kfc_jax.product.program import STRATEGIES
 
 __all__ = [
     "STRATEGIES",
     "Explanation",
     "Factors",
+    "dense_kernel",
     "explain",
     "kronecker_matmul",
     "materialize",

@@ -10,7 +10,9 @@ import jax
 import numpy as np
 
 from kfc_jax.product.cost_model import Costs, Work, costs_of
-from kfc_jax.product.planner import Program, make_plan, product, total
+from kfc_jax.product.count_work import product
+from kfc_jax.product.planner import make_plan, total
+from kfc_jax.product.program import Program
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
 _LARGEST_BATCH = 2**16
@@ -21,18 +23,19 @@ class Explanation:
     """A plan with what it costs; times are predictions of the cost model, not measurements.
 
     Attributes:
-      structure: of the kernel.
-      batch: number of samples.
-      platform: that it is for.
+      structure: the structure of the kernel.
+      batch: the number of samples.
+      platform: the platform that the plan is for.
       backward: whether this is the backward pass.
-      programs: one for every term, or group of terms whose kernel is formed.
-      work: of all programs together.
-      seconds: predicted time.
-      dense_seconds: predicted time of a dense kernel of the same size.
-      break_even_batch: the smallest batch, a power of two, from which on this layer is predicted to
-        be no faster than a dense one; None: faster at 65,536 still; 1: never faster.
-      break_even_rank: the largest rank with which a structure of one term is predicted to be faster
-        than a dense kernel at this batch; 0: none is; None for several terms.
+      programs: one program for every term, or group of terms whose kernel is formed.
+      work: the work of all programs together.
+      seconds: the predicted time in seconds.
+      dense_seconds: the predicted time in seconds of a dense kernel of the same size.
+      dense_as_fast_from_batch: the smallest batch, a power of two, from which on a dense layer is
+        predicted to be at least as fast as this one; None: this one is still faster at 65,536; 1:
+        it is never faster.
+      faster_up_to_rank: the largest rank with which a structure of one term is predicted to be
+        faster than a dense kernel at this batch; 0: none is; None for several terms.
     """
 
     structure: KroneckerStructure
@@ -43,27 +46,35 @@ class Explanation:
     work: Work
     seconds: float
     dense_seconds: float
-    break_even_batch: int | None
-    break_even_rank: int | None
+    dense_as_fast_from_batch: int | None
+    faster_up_to_rank: int | None
 
     @property
     def flops(self) -> int:
-        """FLOPs of the matrix products."""
+        """The least arithmetic of ``x @ kernel`` at this batch, ``structure.flops(batch)``.
+
+        It is that of the forward pass, also where the backward pass is explained.
+        """
+        return self.structure.flops(self.batch)
+
+    @property
+    def planned_flops(self) -> int:
+        """The FLOPs of the matrix products that the plan does, which may be more for speed."""
         return round(self.work.flops)
 
     @property
     def bytes(self) -> int:
-        """Bytes that products and copies read and write."""
+        """The number of bytes that products and copies read and write."""
         return round(self.work.touched + self.work.moved)
 
     @property
     def peak_intermediate(self) -> int:
-        """Bytes of the largest intermediates alive at once."""
+        """The size in bytes of the largest intermediates that are alive at once."""
         return round(self.work.peak)
 
     @property
     def speedup(self) -> float:
-        """Predicted time of a dense kernel over this one's."""
+        """The predicted time of a dense kernel over this one's."""
         return self.dense_seconds / self.seconds
 
     def __str__(self) -> str:
@@ -72,22 +83,25 @@ class Explanation:
         lines = [f"'{self.structure}' ({size}), batch {self.batch}, {direction} on {self.platform}"]
         lines += [f"  {_describe(program, self.structure)}" for program in self.programs]
         lines.append(
-            f"  {_count(self.flops)}FLOP, {_count(self.bytes)}B read and written, intermediates up "
-            f"to {_count(self.peak_intermediate)}B"
+            f"  {_count(self.planned_flops)}FLOP planned, {_count(self.flops)}FLOP are the least "
+            f"of a forward pass; {_count(self.bytes)}B read and written, intermediates up to "
+            f"{_count(self.peak_intermediate)}B"
         )
         lines.append(
             f"  predicted {self.seconds * 1e6:,.0f} us, dense {self.dense_seconds * 1e6:,.0f} us: "
             f"{self.speedup:.2f} times as fast"
         )
-        lines.append(f"  break-even {self._break_even()}")
+        lines.append(f"  {self._compared_with_dense()}")
         return "\n".join(lines)
 
-    def _break_even(self) -> str:
-        batch = self.break_even_batch
-        words = f"batch: {batch:,}" if batch else f"batch: none up to {_LARGEST_BATCH:,}"
-        if self.break_even_rank is None:
-            return words
-        return f"{words}; faster than dense up to rank {self.break_even_rank:,}"
+    def _compared_with_dense(self) -> str:
+        batch, rank = self.dense_as_fast_from_batch, self.faster_up_to_rank
+        words = f"dense is slower up to batch {_LARGEST_BATCH:,}"
+        if batch is not None:
+            words = f"dense is as fast from batch {batch:,} on"
+        if rank is not None:
+            words += f"; at batch {self.batch:,}, faster than dense up to rank {rank:,}"
+        return words
 
 
 def explain(
@@ -104,11 +118,11 @@ def explain(
       >>> print(explain("4:64x64*64x64", batch=256, platform="cpu"))  # doctest: +SKIP
 
     Args:
-      structure: of the kernel, or its text form.
-      batch: number of samples, all leading axes together.
+      structure: the structure of the kernel, or its text form.
+      batch: the number of samples, all leading axes together.
       platform: ``cpu``, ``gpu`` or ``tpu``. Default: the one that JAX uses.
-      dtype: of inputs and factors.
-      strategy: as in ``kronecker_matmul``.
+      dtype: the type of inputs and factors.
+      strategy: the strategy, as in ``kronecker_matmul``.
       backward: whether to explain the backward pass in place of the forward one.
 
     Raises:
@@ -140,8 +154,8 @@ def explain(
         total(programs),
         costs.seconds(total(programs)),
         _dense_seconds(structure, batch, itemsize, costs, backward),
-        _break_even_batch(lambda b: is_faster(structure, b)),
-        _break_even_rank(structure, lambda s: is_faster(s, batch)),
+        _dense_as_fast_from_batch(lambda b: is_faster(structure, b)),
+        _faster_up_to_rank(structure, lambda s: is_faster(s, batch)),
     )
 
 
@@ -152,14 +166,14 @@ def _dense_seconds(
     return costs.seconds(product(*sizes, itemsize).times(2 if backward else 1))
 
 
-def _break_even_batch(is_faster: Callable[[int], bool]) -> int | None:
+def _dense_as_fast_from_batch(is_faster: Callable[[int], bool]) -> int | None:
     batch, answer = _LARGEST_BATCH, None
     while batch >= 1 and not is_faster(batch):
         answer, batch = batch, batch // 2
     return answer
 
 
-def _break_even_rank(
+def _faster_up_to_rank(
     structure: KroneckerStructure, is_faster: Callable[[KroneckerStructure], bool]
 ) -> int | None:
     if len(structure.terms) > 1:

@@ -7,15 +7,17 @@ import operator
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from kfc_jax.structures import KroneckerTerm
 
-TermFactors = Sequence[Float[Array, "rank rows columns"]]
+TermFactors = Sequence[Float[Array | np.ndarray, "rank _ _"]]
+"""The factors of one term: a rank that all share, and a shape of its own for each."""
 
 _RANK, _BATCH = "rank", "batch"
-_MOST_UNROLLED = 32  # ranks whose products are written out one by one
+_MAX_UNROLLED = 32  # ranks whose products are written out one by one
 
 
 def contract_in_order(
@@ -68,7 +70,7 @@ def form_kernel(
 
 
 def form_kernel_by_rows(term: KroneckerTerm, factors: TermFactors) -> Float[Array, "rows columns"]:
-    """As ``form_kernel``, in a loop over the rows of the first factor.
+    """Returns what ``form_kernel`` does, in a loop over the rows of the first factor.
 
     On a CPU this takes about half the time: each round writes its part of the kernel where it
     belongs, whereas the product over the ranks is transposed afterwards.
@@ -78,7 +80,7 @@ def form_kernel_by_rows(term: KroneckerTerm, factors: TermFactors) -> Float[Arra
     first, rest = factors[0], _kron(factors[1:])
 
     def rows(row: Float[Array, "rank columns_1"]) -> Float[Array, "rows_2 columns_1 columns_2"]:
-        if term.rank > _MOST_UNROLLED:
+        if term.rank > _MAX_UNROLLED:
             part = jnp.einsum("rp,rjq->pjq", row, rest, precision=lax.Precision.HIGHEST)
             return part.transpose(1, 0, 2)
         products = (row[r][None, :, None] * rest[r][:, None, :] for r in range(term.rank))

@@ -21,16 +21,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from kfc_jax.product.cost_model import costs_of
-from kfc_jax.product.factors import TermFactors, contract_in_order, form_kernel
-from kfc_jax.product.planner import Program, check_strategy, make_plan
+from kfc_jax.product.factors import contract_in_order, form_kernel
+from kfc_jax.product.planner import make_plan
+from kfc_jax.product.program import Program, check_strategy
 from kfc_jax.product.strategies import gradients, multiply
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
-Factors = Sequence[TermFactors]
+Factors = Sequence[Sequence[Float[Array | np.ndarray, "_ _ _"]]]
+"""The factors ``(rank, n_k, m_k)`` of every term; a term has its own rank, a factor its shape."""
+
 DotGeneral = Callable[..., Any]
 
 
@@ -54,7 +58,7 @@ def structure_of(factors: Factors) -> KroneckerStructure:
 
 
 def kronecker_matmul(
-    x: Float[Array, "*batch inputs"],
+    x: Real[Array | np.ndarray, "*batch inputs"],
     factors: Factors,
     *,
     structure: KroneckerStructure | None = None,
@@ -70,21 +74,22 @@ def kronecker_matmul(
     how it is done.
 
     Args:
-      x: inputs with any leading axes, also none, also of size zero.
+      x: the inputs ``(..., inputs)``, of any real type; leading axes may be absent or empty.
       factors: for every term a sequence of N arrays ``(rank, n_k, m_k)``.
-      structure: needed only if the terms are padded: tells the kernel's true size.
-      precision: as in ``jax.lax.dot_general``.
-      dot_general: replacement for ``jax.lax.dot_general``. With one, the factors are contracted one
-        after the other, the whole batch at once, by the same products for every batch.
-      strategy: how to multiply, one of ``kfc_jax.product.planner.STRATEGIES``; ``auto``: what is
+      structure: the structure, which is needed only if the terms are padded: it tells the kernel's
+        true size.
+      precision: the precision, as in ``jax.lax.dot_general``.
+      dot_general: a replacement for ``jax.lax.dot_general``. With one, the factors are contracted
+        one after the other, the whole batch at once, by the same products for every batch.
+      strategy: how to multiply, one of ``kfc_jax.product.STRATEGIES``; ``auto``: what is
         predicted to be fastest.
       forward_mode: whether forward-mode differentiation (``jax.jvp``, ``jax.linearize``,
         ``jax.jacfwd``) of this product is needed. The gradient then follows the forward pass's
         plan. Forward over reverse, ``jax.jvp`` of ``jax.grad``, works without it.
 
     Raises:
-      ValueError: if the factors do not have the structure's shapes or form no structure (their
-        rank may be above the most useful one), ``x`` does not have its inputs, or there is no such
+      ValueError: if the factors do not have the structure's shapes or form no structure (a rank
+        may be above the term's `max_rank`), ``x`` does not have its inputs, or there is no such
         strategy.
     """
     x = jnp.asarray(x)
@@ -124,7 +129,8 @@ def materialize(
 
     Args:
       factors: for every term a sequence of N arrays ``(rank, n_k, m_k)``.
-      structure: needed only if the terms are padded: tells the kernel's true size.
+      structure: the structure, which is needed only if the terms are padded: it tells the kernel's
+        true size.
 
     Raises:
       ValueError: if the factors do not have the structure's shapes, or form no structure.

@@ -25,11 +25,11 @@ from kfc_jax.product.factors import (
     form_kernel_by_rows,
     merge_factors,
 )
-from kfc_jax.product.planner import UNROLL, Pair, Program, pair_of
+from kfc_jax.product.program import UNROLL, Pair, Program, pair_of
 from kfc_jax.structures import KroneckerStructure
 
 Prepared = tuple[Array, ...]
-Factors = tuple[tuple[Float[Array, "rank rows columns"], ...], ...]
+Factors = tuple[tuple[Float[Array, "_ _ _"], ...], ...]
 
 
 def multiply(
@@ -44,11 +44,11 @@ def multiply(
     """Returns ``x`` times the kernel of the program's terms.
 
     Args:
-      program: of a plan for ``structure``.
-      structure: of the whole kernel.
-      precision: of the products.
-      x: inputs.
-      factors: of all terms.
+      program: a program of a plan for ``structure``.
+      structure: the structure of the kernel, with all its terms.
+      precision: the precision of the products.
+      x: the inputs.
+      factors: the factors of all terms, also of those that the program does not multiply by.
       recompute: whether differentiation of the result keeps ``x`` and the factors alone.
     """
 
@@ -139,7 +139,7 @@ def _two_factors(
     prepared: Prepared,
     x: Float[Array, "batch inputs"],
 ) -> Float[Array, "batch features"]:
-    """Multiplies by ``A`` and ``B``; see the module ``planning`` for the products."""
+    """Multiplies by ``A`` and ``B``; see ``kfc_jax.product.planner`` for the products."""
     (n1, m1), (n2, m2) = pair
     batch = x.shape[0]
     a, b = prepared
@@ -182,7 +182,7 @@ def _map(program: Program, step: Callable[[Array], Array], x: Array) -> Array:
 def _map_and_sum(
     program: Program, step: Callable[[Any], tuple[Array, Prepared]], samples: tuple[Array, Array]
 ) -> tuple[Array, Prepared]:
-    """As ``_map``, for a step with a second result that is summed over chunks."""
+    """Applies ``step`` to chunks of samples; its second result is summed over the chunks."""
     if program.chunk >= samples[0].shape[0]:
         return step(samples)
     split = [_split(program, array) for array in samples]

@@ -1,21 +1,26 @@
 """The structure of a Kronecker-factored kernel: shapes, ranks and counts, without any arrays.
 
-A kernel of ``inputs`` rows and ``features`` columns is a sum of terms. Every term sums ``rank``
-Kronecker products ``F_1 (x) ... (x) F_N`` of factors with fixed shapes ``(n_k, m_k)``, as in
-Zhou & Wu, arXiv 1507.05775, section 3 (there two factors; the combination of different shapes is
-their section 3.3). All numbers here are exact integers.
+A kernel of ``inputs`` rows and ``features`` columns is a sum of terms, which may have different
+shapes: the combination of Zhou & Wu, arXiv 1507.05775, section 3.3. All numbers here are exact
+integers.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
-import operator
 import re
 from collections.abc import Iterable
 
+from kfc_jax.structures.kronecker_term import (
+    EXAMPLE,
+    KroneckerTerm,
+    Shape,
+    nearest_term,
+    whole_number,
+)
+from kfc_jax.structures.layer_structure import DEFAULT_RANK, Shapes, SumOfFactors
 from kfc_jax.structures.sizes import (
     good_size,
     largest_allowed_size,
@@ -23,121 +28,9 @@ from kfc_jax.structures.sizes import (
     ordered_splits,
 )
 
-Shape = tuple[tuple[int, int], ...]
-
-DEFAULT_RANK = 8
-
-_EXAMPLE = "'8:28x32*28x32+4:14x16*56x64'"
-
-
-@dataclasses.dataclass(frozen=True)
-class KroneckerTerm:
-    """A sum of ``rank`` Kronecker products of factors with the same shapes.
-
-    Attributes:
-      shapes: the shape ``(n_k, m_k)`` of every factor, slowest index first; one factor is a dense
-        matrix.
-      rank: how many products are summed.
-
-    Raises:
-      ValueError: if a size or the rank is not a positive integer, or the rank exceeds the most
-        useful one.
-    """
-
-    shapes: Shape
-    rank: int = 1
-
-    def __post_init__(self) -> None:
-        shapes = tuple(
-            (_whole("A factor's side", n), _whole("A factor's side", m)) for n, m in self.shapes
-        )
-        if not shapes or any(n < 1 or m < 1 for n, m in shapes):
-            raise ValueError(
-                f"A term needs at least one factor, every side at least 1; got {self.shapes}. "
-                f"Write for example {_EXAMPLE}."
-            )
-        object.__setattr__(self, "shapes", shapes)
-        object.__setattr__(self, "rank", _whole("A rank", self.rank))
-        if not 1 <= self.rank <= self.max_rank:
-            raise ValueError(
-                f"Rank {self.rank} of {_format_shape(shapes)} is out of range: {self.max_rank} "
-                f"such products already give every {self.inputs}x{self.features} kernel, so take "
-                f"a rank from 1 to {self.max_rank}."
-            )
-
-    @property
-    def num_factors(self) -> int:
-        """Number of factors N in each product."""
-        return len(self.shapes)
-
-    @property
-    def inputs(self) -> int:
-        """Rows of the product, ``prod n_k``."""
-        return math.prod(n for n, _ in self.shapes)
-
-    @property
-    def features(self) -> int:
-        """Columns of the product, ``prod m_k``."""
-        return math.prod(m for _, m in self.shapes)
-
-    @property
-    def max_rank(self) -> int:
-        """The rank beyond which nothing is gained.
-
-        For two factors it is the rank of the rearranged kernel, ``min(n1*m1, n2*m2)``; for more,
-        the bound on the CP rank of a tensor with sides ``n_k*m_k``: their product over the largest.
-        """
-        sizes = [n * m for n, m in self.shapes]
-        return math.prod(sizes) // max(sizes)
-
-    @property
-    def num_parameters(self) -> int:
-        """Entries of all factors, ``rank * sum(n_k * m_k)``."""
-        return self.rank * sum(n * m for n, m in self.shapes)
-
-    @functools.cached_property
-    def contraction_order(self) -> tuple[int, ...]:
-        """The order of factors in which ``x @ term`` needs the fewest FLOPs.
-
-        Contracting factor k before its neighbour l costs less iff
-        ``1/n_k - 1/m_k < 1/n_l - 1/m_l`` (compare the two products' costs and divide by
-        ``n_k n_l m_k m_l``). The comparison does not depend on the other factors, so sorting by
-        this key gives the optimum over all orders. Ties keep the order of the factors.
-        """
-        # Compared over the common denominator of all keys: exact, unlike floats.
-        scale = math.prod(n * m for n, m in self.shapes)
-
-        def key(k: int) -> int:
-            n, m = self.shapes[k]
-            return scale // n - scale // m
-
-        return tuple(sorted(range(self.num_factors), key=key))
-
-    def factored_flops(self, batch: int) -> int:
-        """FLOPs of ``x @ term`` factor by factor in the best order, ``x: (batch, inputs)``."""
-        size, flops = self.inputs, 0
-        for k in self.contraction_order:
-            n, m = self.shapes[k]
-            flops += 2 * batch * self.rank * size * m
-            size = size // n * m
-        return flops
-
-    @property
-    def materialize_flops(self) -> int:
-        """FLOPs to form the dense kernel: products of factors, the last one summed over ranks."""
-        size, flops = 1, 0
-        for k, (n, m) in enumerate(self.shapes):
-            size *= n * m
-            if k > 0:
-                flops += self.rank * size * (2 if k == self.num_factors - 1 else 1)
-        return flops
-
-    def __str__(self) -> str:
-        return f"{self.rank}:{_format_shape(self.shapes)}"
-
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class KroneckerStructure:
+class KroneckerStructure(SumOfFactors):
     """The structure of a kernel: one or more terms, which may have different shapes.
 
     Its text form is what configs, commands and file names use; ``parse`` and ``str`` are inverse
@@ -153,14 +46,18 @@ class KroneckerStructure:
     corner. The text form says so by a suffix, ``16:64x60*64x63@4096x3755``.
 
     Attributes:
-      terms: the terms; their sum is the kernel.
-      inputs: rows of the kernel. Default: those of the terms, which must agree.
-      features: columns of the kernel. Default: those of the terms, which must agree.
+      terms: the terms, whose sum is the kernel.
+      inputs: the number of rows of the kernel. Default: that of the terms, which must agree.
+      features: the number of columns of the kernel. Default: that of the terms, which must agree.
 
     Raises:
       ValueError: if there is no term, or the terms do not fit ``inputs`` and ``features``; the
         message names both sizes and the nearest structure that would fit.
     """
+
+    kind = "kfc"
+    example = "8:28x32*28x32"
+    depends_on_unit_order = True
 
     terms: tuple[KroneckerTerm, ...]
     inputs: int | None = None
@@ -169,7 +66,7 @@ class KroneckerStructure:
     def __post_init__(self) -> None:
         terms = tuple(self.terms)
         if not terms:
-            raise ValueError(f"A structure needs at least one term, for example {_EXAMPLE}.")
+            raise ValueError(f"A structure needs at least one term, for example {EXAMPLE}.")
         object.__setattr__(self, "terms", terms)
         for side in ("inputs", "features"):
             size = getattr(self, side)
@@ -184,7 +81,7 @@ class KroneckerStructure:
                 size = sizes[0]
             elif size < 1:
                 raise ValueError(f"A kernel needs at least 1 of {side}, got {size}.")
-            object.__setattr__(self, side, _whole(f"The number of {side}", size))
+            object.__setattr__(self, side, whole_number(f"The number of {side}", size))
         if not all(self._fits(term) for term in terms):
             raise ValueError(self._misfit_message())
 
@@ -211,7 +108,7 @@ class KroneckerStructure:
             if not match:
                 raise ValueError(
                     f"Cannot read the term '{part}' of structure '{text}': write "
-                    f"RANK:N1xM1*N2xM2, terms joined by '+', for example {_EXAMPLE}."
+                    f"RANK:N1xM1*N2xM2, terms joined by '+', for example {EXAMPLE}."
                 )
             shapes = tuple(tuple(map(int, factor.split("x"))) for factor in match[2].split("*"))
             terms.append(KroneckerTerm(shapes, int(match[1] or 1)))
@@ -227,11 +124,12 @@ class KroneckerStructure:
         counts meet large column counts, which gives the fewest parameters.
 
         Args:
-          inputs: rows of the kernel.
-          features: columns of the kernel.
-          rank: products to sum. Default: 8, or less where the most useful rank is lower or the
-            layer would not have at least twofold fewer parameters than the dense one (at least 1).
-          num_factors: factors in each product.
+          inputs: the number of rows of the kernel.
+          features: the number of columns of the kernel.
+          rank: the number of products to sum. Default: 8, or fewer where the term's `max_rank` is
+            lower or the layer would have more than half of the dense one's parameters; never below
+            1.
+          num_factors: the number of factors in each product.
 
         Raises:
           ValueError: if an argument is out of range.
@@ -255,9 +153,15 @@ class KroneckerStructure:
     ) -> list[KroneckerStructure]:
         """Lists every shape of ``num_factors`` factors that fits, fewest parameters first.
 
-        Sides that do not split well (primes) are padded first. Shapes with a 1x1 factor, which
-        have fewer factors in truth, and shapes whose most useful rank is below ``rank`` are left
-        out. Read ``num_parameters`` and ``flops(batch)`` off the results.
+        Sides that do not split well (primes) are padded first. Two sorts of shapes are left out:
+        those with a 1x1 factor, which have fewer factors in truth, and those whose `max_rank` is
+        below ``rank``. The results tell their ``num_parameters`` and ``flops(batch)``.
+
+        Args:
+          inputs: the number of rows of the kernel.
+          features: the number of columns of the kernel.
+          num_factors: the number of factors in each product.
+          rank: the rank of the results.
 
         Raises:
           ValueError: if an argument is out of range.
@@ -294,14 +198,66 @@ class KroneckerStructure:
             )
         return KroneckerStructure(self.terms, inputs, features)
 
+    @classmethod
+    def read(cls, text: str, inputs: int, features: int) -> KroneckerStructure:
+        """Returns the structure that the text form means for a kernel of this size.
+
+        Raises:
+          ValueError: if the text is not of that form, or the structure does not fit.
+        """
+        return cls.parse(text).fit(inputs, features)
+
+    @classmethod
+    def size_of(cls, text: str, shapes: Shapes) -> tuple[int, int]:
+        """Returns the size that the text form tells; padded factors do not tell it."""
+        del shapes
+        structure = cls.parse(text)
+        return structure.inputs, structure.features
+
+    @classmethod
+    def of_rank_one(cls, inputs: int, features: int) -> list[KroneckerStructure]:
+        """Lists the shapes of two factors, without those that are of low rank by another name."""
+        found = cls.candidates(inputs, features)
+        return [s for s in found if not _is_column_times_row(s.terms[0].shapes)]
+
+    @property
+    def max_rank(self) -> int:
+        """The sum of the ranks beyond which the terms gain nothing."""
+        return sum(term.max_rank for term in self.terms)
+
+    def with_rank(self, rank: int) -> KroneckerStructure:
+        """Returns the structure of one term with another rank.
+
+        Raises:
+          ValueError: if there are several terms, or the rank is out of range.
+        """
+        if len(self.terms) > 1:
+            raise ValueError(f"Structure '{self}' has several terms, whose ranks differ.")
+        term = KroneckerTerm(self.terms[0].shapes, rank)
+        return KroneckerStructure((term,), self.inputs, self.features)
+
+    @property
+    def num_products(self) -> int:
+        """The number of products that are summed, over all terms."""
+        return sum(term.rank for term in self.terms)
+
+    @property
+    def matrix_rank(self) -> int:
+        """The largest matrix rank that the kernel can have.
+
+        A product has the product of its factors' ranks; ``5x125*160x4`` at most ``5 * 4``.
+        """
+        of_terms = (t.rank * math.prod(map(min, t.shapes)) for t in self.terms)
+        return min(self.inputs, self.features, sum(of_terms))
+
     @property
     def padded_inputs(self) -> int:
-        """Rows of the largest term; inputs are padded with zeros up to them."""
+        """The number of rows of the largest term; inputs are padded with zeros up to it."""
         return max(term.inputs for term in self.terms)
 
     @property
     def padded_features(self) -> int:
-        """Columns of the largest term; those beyond ``features`` are cut off."""
+        """The number of columns of the largest term; those beyond ``features`` are cut off."""
         return max(term.features for term in self.terms)
 
     @property
@@ -313,17 +269,12 @@ class KroneckerStructure:
 
     @property
     def num_parameters(self) -> int:
-        """Entries of all factors, padding included, bias not."""
+        """The number of entries of all factors, padding included; the bias is not counted."""
         return sum(term.num_parameters for term in self.terms)
 
     @property
-    def dense_parameters(self) -> int:
-        """Entries of the dense kernel that this structure stands for."""
-        return self.inputs * self.features
-
-    @property
     def reduction(self) -> float:
-        """Fraction of the dense kernel's parameters that is saved (of this kernel alone)."""
+        """The fraction of the dense kernel's parameters that is saved, of this kernel alone."""
         return 1 - self.num_parameters / self.dense_parameters
 
     def materialized_terms(self, batch: int) -> tuple[bool, ...]:
@@ -337,12 +288,18 @@ class KroneckerStructure:
         return cheaper if self._flops(batch, cheaper) < factored else (False,) * len(self.terms)
 
     def flops(self, batch: int) -> int:
-        """FLOPs of ``x @ kernel`` for ``x: (batch, inputs)``, done the cheapest way.
+        """Returns the least arithmetic of ``x @ kernel`` for ``x: (batch, inputs)``, in FLOPs.
 
-        A multiplication and an addition count as two; bias and the addition of the terms' outputs
-        are left out.
+        It is the minimum over all orders of the factors and all choices of terms that are formed
+        first. A multiplication and an addition count as two; the bias and the addition of the
+        terms' outputs are left out. What a machine is predicted to do fastest may be more
+        arithmetic: `kfc_jax.explain` tells both.
         """
         return self._flops(batch, self.materialized_terms(batch))
+
+    def forms_kernel(self, batch: int) -> bool:
+        """Says whether the least arithmetic at this batch forms the kernel of any term first."""
+        return any(self.materialized_terms(batch))
 
     def _flops(self, batch: int, materialized: Iterable[bool]) -> int:
         materialized = tuple(materialized)
@@ -359,7 +316,7 @@ class KroneckerStructure:
 
     def _misfit_message(self) -> str:
         nearest = tuple(
-            term if self._fits(term) else _nearest_term(term, self.inputs, self.features)
+            term if self._fits(term) else nearest_term(term, self.inputs, self.features)
             for term in self.terms
         )
         suggestion = str(KroneckerStructure(nearest, self.inputs, self.features))
@@ -380,36 +337,10 @@ class KroneckerStructure:
         return f"KroneckerStructure.parse('{self}')"
 
 
-def _whole(what: str, value: object) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise ValueError(f"{what} is {value!r}, but must be a whole number.") from None
-
-
-def _format_shape(shapes: Shape) -> str:
-    return "*".join(f"{n}x{m}" for n, m in shapes)
+def _is_column_times_row(shapes: Shape) -> bool:
+    (n1, m1), (n2, m2) = shapes
+    return m1 == n2 == 1 or n1 == m2 == 1
 
 
 def _format_terms(terms: Iterable[KroneckerTerm]) -> str:
     return "+".join(map(str, terms))
-
-
-def _nearest_term(term: KroneckerTerm, inputs: int, features: int) -> KroneckerTerm:
-    """Returns the term of the same number of factors that fits and changes sides the least."""
-
-    def nearest_side(size: int, wanted: tuple[int, ...]) -> tuple[int, ...]:
-        padded_sizes = {size, good_size(size, len(wanted))}
-        splits = [s for padded in padded_sizes for s in ordered_splits(padded, len(wanted))]
-        return min(
-            splits,
-            key=lambda s: (
-                sum(math.log(a / b) ** 2 for a, b in zip(s, wanted, strict=True)),
-                math.prod(s),
-            ),
-        )
-
-    rows = nearest_side(inputs, tuple(n for n, _ in term.shapes))
-    columns = nearest_side(features, tuple(m for _, m in term.shapes))
-    shapes = tuple(zip(rows, columns, strict=True))
-    return KroneckerTerm(shapes, min(term.rank, KroneckerTerm(shapes).max_rank))

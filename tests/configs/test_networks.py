@@ -4,7 +4,7 @@ import pytest
 
 from configs import characters, svhn
 from experiments.models import totals
-from experiments.training import check_config, prepare, train_and_evaluate
+from experiments.training import checked_config, prepare, train_and_evaluate
 
 MODULES = {"svhn": svhn, "characters": characters}
 
@@ -41,7 +41,7 @@ COUNTS = {
 @pytest.mark.parametrize(("name", "size"), COUNTS)
 def test_the_networks_have_the_parameters_of_a_hand_count(name, size):
     others, dense_kernels, kernels = COUNTS[name, size]
-    costs = check_config(MODULES[name].get_config(size)).costs
+    costs = checked_config(MODULES[name].get_config(size)).costs
     layers = {cost.name: cost for cost in costs}
     fc = layers["fc1"], layers["fc2"]
     assert tuple(cost.parameters for cost in fc) == kernels

@@ -90,31 +90,43 @@ _FROM_SCRATCH = [
     *("mnist-regularised", "svhn", "wide", "regularised", "wide-regularised", "large"),
     *("characters", "characters-regularised", "characters-drawn"),
 ]
-COMPARISONS = [
-    (network, part)
-    for network, parts in {
-        "mnist": ("", "_tune", "_tune_taught", "_distilled"),
-        "mnist-regularised": ("_distilled",),
-        "svhn": ("", "_tune", "_tune_taught", "_distilled"),
-        "large": ("_distilled",),
-        "wide": ("_distilled",),
-        "regularised": ("_tune_taught", "_distilled", "_shapes", "_layers"),
-        "characters": ("", "_tune", "_tune_taught", "_distilled", "_layers"),
-        "wide-regularised": ("_distilled",),
-        "characters-regularised": ("", "_tune", "_tune_taught", "_distilled", "_layers"),
+COMPARISONS = [  # the file and its variants
+    (question, network)
+    for question, networks in {
+        "fine_tuned": ("mnist", "svhn", "characters", "characters-regularised"),
+        "tuning": ("mnist", "svhn", "characters", "characters-regularised"),
+        "tuning_taught": (
+            *("mnist", "svhn", "regularised", "characters", "characters-regularised"),
+        ),
+        "taught": (
+            *("mnist", "mnist-regularised", "svhn", "large", "wide", "regularised", "characters"),
+            *("wide-regularised", "characters-regularised"),
+        ),
+        "shapes": ("regularised",),
+        "both_layers": ("regularised", "characters", "characters-regularised"),
     }.items()
-    for part in parts
+    for network in networks
 ]
 
 
-@pytest.mark.parametrize(("network", "part"), COMPARISONS)
+def comparison_plan(question, network):
+    return load_plan(f"configs/sweeps/comparison/{question}.py:{network}")
+
+
+def comparison(question, network):
+    return comparison_plan(question, network).trials
+
+
+@pytest.mark.parametrize(("question", "network"), COMPARISONS)
 def test_compressed_trials_start_from_trials_of_the_dense_sweep(
-    network, part, request, monkeypatch
+    question, network, request, monkeypatch
 ):
     monkeypatch.chdir(request.config.rootpath)
-    sources = load_plan(f"configs/sweeps/comparison.py:{network}_dense").trials
+    sources = comparison("dense", network)
     by_folder = {f"runs/{network}-dense/{trial.name}": trial.overrides for trial in sources}
-    small = load_plan(f"configs/sweeps/comparison.py:{network}{part}").trials
+    small = comparison(question, network)
+    is_taught = question not in ("fine_tuned", "tuning")
+    is_tuning = question.startswith("tuning")
     for trial in small:
         fields = trial.overrides
         source = by_folder[fields["compression.source"]]
@@ -124,18 +136,24 @@ def test_compressed_trials_start_from_trials_of_the_dense_sweep(
         }
         part_of_training = 1 if network == "mnist-regularised" else 1 / 2
         assert fields["train.num_epochs"] <= source["train.num_epochs"] * part_of_training
-        assert ("distillation.teacher" in fields) == (part not in ("", "_tune"))
+        assert ("distillation.teacher" in fields) == is_taught
         # Only the tuning may try things, and it must not see the test split.
-        assert fields.get("train.test_at_end", True) == ("_tune" not in part)
-    if "_tune" not in part:
+        assert fields.get("train.test_at_end", True) == (not is_tuning)
+    if not is_tuning:
         assert {trial.overrides["seed"] for trial in small} == {0, 1, 2}
         ways = [t.overrides.get("compression.weighted") for t in small]
-        assert set(ways) == ({True} if part else {True, False})
+        assert set(ways) == ({True} if is_taught else {True, False})
+
+
+def test_a_question_has_the_networks_that_list_layers_for_it(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    with pytest.raises(ValueError, match=r"no variant 'wide'; .* of .*shapes\.py:regularised"):
+        comparison("shapes", "wide")
 
 
 def test_shapes_that_are_compared_have_one_size(request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
-    trials = load_plan("configs/sweeps/comparison.py:regularised_shapes").trials
+    trials = comparison("shapes", "regularised")
     sizes = [
         KroneckerStructure.parse(trial.overrides["model.fc1.structure"])
         .fit(1024, 512)
@@ -150,7 +168,7 @@ def test_shapes_that_are_compared_have_one_size(request, monkeypatch):
 @pytest.mark.parametrize("network", ["regularised", "characters", "characters-regularised"])
 def test_both_layers_and_the_classifier_alone_become_either_method(network, request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
-    trials = load_plan(f"configs/sweeps/comparison.py:{network}_layers").trials
+    trials = comparison("both_layers", network)
     kinds = {(t.overrides["model.fc1.kind"], t.overrides["model.fc2.kind"]) for t in trials}
     alone = {("dense", "kfc"), ("dense", "low_rank")}
     assert kinds >= alone | {("kfc", "kfc"), ("low_rank", "low_rank")}
@@ -176,7 +194,7 @@ def test_regularisation_is_searched_alike_for_every_method(network, layers, requ
 
 def test_weight_decay_with_a_teacher_is_searched_from_the_regularised_model(request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
-    sources = load_plan("configs/sweeps/comparison.py:regularised_dense").trials
+    sources = comparison("dense", "regularised")
     (source,) = [t for t in sources if t.overrides["data.num_validation"]]
     trials = [t.overrides for t in load_plan("configs/sweeps/regularisation.py:taught").trials]
     folder = f"runs/regularised-dense/{source.name}"
@@ -190,11 +208,8 @@ def test_weight_decay_with_a_teacher_is_searched_from_the_regularised_model(requ
 def test_fine_tuning_is_tuned_at_the_decay_that_it_will_have(network, request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
     decays = [
-        {
-            trial.overrides["optimizer.weight_decay"]
-            for trial in load_plan(f"configs/sweeps/comparison.py:{network}_{part}").trials
-        }
-        for part in ("tune_taught", "distilled")
+        {trial.overrides["optimizer.weight_decay"] for trial in comparison(question, network)}
+        for question in ("tuning_taught", "taught")
     ]
     assert decays[0] == decays[1] == {0.3}
 
@@ -202,8 +217,8 @@ def test_fine_tuning_is_tuned_at_the_decay_that_it_will_have(network, request, m
 @pytest.mark.parametrize("network", _FROM_SCRATCH)
 def test_trials_from_scratch_are_as_long_as_the_dense_ones(network, request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
-    dense = load_plan(f"configs/sweeps/comparison.py:{network}_dense").trials[0].overrides
-    scratch = load_plan(f"configs/sweeps/comparison.py:{network}_scratch")
+    dense = comparison("dense", network)[0].overrides
+    scratch = comparison_plan("from_scratch", network)
     check_trials(scratch)
     for trial in scratch.trials:
         assert trial.overrides["train.num_epochs"] == dense["train.num_epochs"]
@@ -233,7 +248,7 @@ def test_small_models_have_a_tenth_to_a_quarter_of_the_parameters(
         for t in trials
     ]
     assert _sizes(dataclasses.replace(plan, trials=alone)) == sizes
-    (dense, *_) = _sizes(load_plan(f"configs/sweeps/comparison.py:{network}_dense"))
+    (dense, *_) = _sizes(comparison_plan("dense", network))
     assert min(sizes) <= dense / 10
     assert max(sizes) <= dense / 4
 
@@ -250,7 +265,7 @@ def test_small_models_are_taught_for_as_long_as_their_teachers_were_trained(
     network, request, monkeypatch
 ):
     monkeypatch.chdir(request.config.rootpath)
-    teachers = load_plan(f"configs/sweeps/comparison.py:{network}_dense").trials
+    teachers = comparison("dense", network)
     by_folder = {f"runs/{network}-dense/{t.name}": t.overrides for t in teachers}
     trials = load_plan(f"configs/sweeps/small_models.py:{network}").trials
     taught = [t.overrides for t in trials if "distillation.teacher" in t.overrides]
@@ -263,7 +278,7 @@ def test_small_models_are_taught_for_as_long_as_their_teachers_were_trained(
 
 def test_longer_training_is_as_long_as_that_of_its_teachers(request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
-    teachers = load_plan("configs/sweeps/comparison.py:svhn_dense").trials
+    teachers = comparison("dense", "svhn")
     by_folder = {f"runs/svhn-dense/{trial.name}": trial.overrides for trial in teachers}
     trials = load_plan("configs/sweeps/longer_training.py").trials
     taught = [t.overrides for t in trials if "distillation.teacher" in t.overrides]

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from experiments.config import load_config, load_module
 from experiments.sweeping.overrides import Overrides
 from experiments.sweeping.trials import Trial, name_trials, select
-from experiments.training import check_config
+from experiments.training import checked_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ def trial_configs(
         config = load_config(plan.base)
         try:
             _apply(config, trial.overrides)
-            check_config(config, workdir and workdir / trial.name)
+            checked_config(config, workdir and workdir / trial.name)
         except ValueError as error:
             raise ValueError(f"{plan.config}, trial {trial.name}: {error}") from error
         configs[trial.name] = config

@@ -96,13 +96,16 @@ def open_state(trial: Trial, folder: Path, command: str) -> TrialState:
 def write_plan(plan: Plan, workdir: Path) -> None:
     """Writes `sweep.json`.
 
+    A sweep is known by its config's path, or, as files may move, by its trials: the folder belongs
+    to this one, too, if the plan has the same base config and all trials that the folder had.
+
     Raises:
       ValueError: if the folder belongs to another sweep.
       OSError: if it cannot be written.
     """
     path = workdir / "sweep.json"
     before = _read(path)
-    if before.get("config", plan.config) != plan.config:
+    if before.get("config", plan.config) != plan.config and not _has_all_of(plan, before):
         raise ValueError(
             f"{workdir} holds the sweep {before['config']}, not {plan.config}; take another "
             "--workdir."
@@ -116,6 +119,12 @@ def write_plan(plan: Plan, workdir: Path) -> None:
             "trials": [dataclasses.asdict(trial) for trial in plan.trials],
         },
     )
+
+
+def _has_all_of(plan: Plan, before: dict[str, Any]) -> bool:
+    trials = json.loads(json.dumps([dataclasses.asdict(trial) for trial in plan.trials]))
+    had = before.get("trials")
+    return before.get("base") == plan.base and bool(had) and all(one in trials for one in had)
 
 
 def now() -> str:

@@ -68,7 +68,7 @@ def test_fully_connected_layers_come_from_their_specification():
     assert by_rank.resolve_structure(64).terms[0].num_factors == 3
     low_rank = fully_connected(LayerSpec("low_rank", structure="2:4x5*2x1", rank=2), 5, "fc")
     assert isinstance(low_rank, LowRankDense)
-    assert low_rank.resolve_rank(8) == 2
+    assert low_rank.resolve_structure(8).rank == 2
 
 
 def test_layer_kinds_of_a_config_reach_the_parameters():

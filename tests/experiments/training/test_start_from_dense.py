@@ -11,7 +11,7 @@ from experiments.runs import read_run
 from experiments.runs.checkpoints import read_structures
 from experiments.system import Interrupted
 from experiments.training import prepare
-from experiments.training.check_config import check_config
+from experiments.training.check_config import checked_config
 from experiments.training.run import load_images, make_start
 from experiments.training.start_from_dense import source_statistics
 from experiments.training.trained_model import TrainedModel
@@ -196,13 +196,13 @@ def test_bad_sources_are_named_before_work_starts(dense_run, tmp_path, fields, m
 
 def test_a_run_is_not_written_into_its_source(dense_run):
     with pytest.raises(ValueError, match="would be written into that folder"):
-        check_config(compressed(dense_run), dense_run / "small")
+        checked_config(compressed(dense_run), dense_run / "small")
 
 
 def test_without_validation_images_any_seed_may_start_from_a_source(dense_run):
-    check_config(compressed(dense_run, seed=1, data__num_validation=0))
+    checked_config(compressed(dense_run, seed=1, data__num_validation=0))
 
 
 def test_no_training_at_all_needs_a_source():
     with pytest.raises(ValueError, match="num_epochs is 0, which is for decomposing"):
-        check_config(tiny.config_of(train__num_epochs=0))
+        checked_config(tiny.config_of(train__num_epochs=0))

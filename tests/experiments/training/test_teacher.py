@@ -13,7 +13,7 @@ from experiments.data import TrainBatches
 from experiments.system import Interrupted
 from experiments.train import main
 from experiments.training import prepare, steps
-from experiments.training.check_config import check_config
+from experiments.training.check_config import checked_config
 from experiments.training.teacher import Teacher, distillation_loss
 from tests.experiments import tiny
 
@@ -195,20 +195,20 @@ def test_a_distilled_run_names_its_teacher_resumes_to_the_same_numbers_and_leave
 def test_a_teacher_of_other_images_or_classes_is_refused(teacher):
     config = student(teacher, model__num_classes=3)
     with pytest.raises(ValueError, match=r"model\.num_classes is 4, but config\..* is 3; take"):
-        check_config(config)
+        checked_config(config)
     config = student(teacher, model__image_shape=(32, 32, 1), model__fc1__structure="1:8x5*8x6")
     with pytest.raises(ValueError, match=r"model\.image_shape is \(16, 16, 1\), but .*\(32, 32, 1"):
-        check_config(config)
+        checked_config(config)
 
 
 def test_a_folder_without_a_finished_run_is_refused(teacher, tmp_path):
     folder = tmp_path / "teacher"
     folder.mkdir()
     with pytest.raises(ValueError, match=r"distillation\.teacher is '.*nowhere', but .*no folder"):
-        check_config(student(tmp_path / "nowhere"))
+        checked_config(student(tmp_path / "nowhere"))
     (folder / "config.json").write_text((teacher / "config.json").read_text())
     with pytest.raises(ValueError, match=r"distillation\.teacher is .*not finished.*name the"):
-        check_config(student(folder))
+        checked_config(student(folder))
     (folder / "result.json").write_text((teacher / "result.json").read_text())
     with pytest.raises(ValueError, match=r"distillation\.teacher is .*holds no checkpoint"):
         prepare(student(folder), tmp_path / "run")

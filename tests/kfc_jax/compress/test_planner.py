@@ -22,7 +22,7 @@ from kfc_jax import (
     to_dense,
 )
 from kfc_jax.compress.allocation import Front, least_cost, least_error
-from kfc_jax.compress.dense_layers import dense_layers
+from kfc_jax.compress.find_layers import dense_layers
 from kfc_jax.compress.plan import LayerPlan
 from tests.kfc_jax.reference import dense_kernel, message_of, random_factors
 
@@ -201,7 +201,7 @@ def test_a_large_kernel_is_planned_from_estimates_that_are_bounds(monkeypatch):
     params = {"fc": {"kernel": kernel}}
     exact = plan_compression(params, 0.3)
     monkeypatch.setattr(options, "_LARGE", 0)
-    monkeypatch.setattr(options, "_GRAM_SIDE", 4)
+    monkeypatch.setattr("kfc_jax.decompose.spectra._GRAM_SIDE", 4)
     large = plan_compression(params, 0.3)
     assert large.parameters <= 0.3 * kernel.size
     # The errors of the final choice are true ones; the choice is at most a little worse.
@@ -357,7 +357,7 @@ def test_the_covariance_of_inputs_far_from_0_is_known(offset):
     variables = model.init(jax.random.key(0), x)
     found = input_statistics(model, variables, [x[:50], x[50:], x[:1]])["layers_0"]
     exact = np.cov(np.concatenate([x, x[:1]]).astype(np.float64).T, bias=True)
-    np.testing.assert_allclose(found.weights(has_bias=True), exact, rtol=1e-3, atol=2e-4)
+    np.testing.assert_allclose(found.centred().second_moment, exact, rtol=1e-3, atol=2e-4)
     params = convert(variables["params"], {"layers_0": "1:2x2*2x3"}, statistics={"layers_0": found})
     assert np.isfinite(params[0]["layers_0"]["bias"]).all()
 
@@ -465,7 +465,7 @@ def test_an_error_that_fixed_structures_exceed_is_told(params):
 def test_plans_that_do_not_settle_take_what_was_measured(params, seen, monkeypatch):
     import kfc_jax.compress.planner as compression
 
-    monkeypatch.setattr(compression, "_MOST_ROUNDS", 1)
+    monkeypatch.setattr(compression, "_MAX_ROUNDS", 1)
     plan = plan_compression(params, 0.5, statistics=seen)
     assert plan.parameters <= 0.5 * TOTAL
     _, reports = convert(params, plan, statistics=seen)
@@ -549,7 +549,7 @@ def test_plans_survive_json_and_print_all_that_counts(params, seen):
     assert "not the JSON" in message_of(CompressionPlan.from_json, '{"layers": [{"a": 1}]}')
 
 
-def test_the_break_even_batch_is_the_least_at_which_the_kernel_is_formed():
+def test_the_kernel_is_formed_from_the_smallest_batch_at_which_it_needs_fewer_flops():
     layer = LayerPlan("fc", 64, 64, "20:8x8*8x8")
     batch = layer.form_kernel_from_batch
     assert any(layer.kernel.materialized_terms(batch))
@@ -596,7 +596,7 @@ def test_many_layers_are_shared_out_within_the_budget(monkeypatch):
         Front.of(np.arange(1, 41), np.sort(rng.exponential(size=40))[::-1]) for _ in range(12)
     ]
     exact = least_error(options, 150)
-    monkeypatch.setattr(allocation, "_MOST_PAIRS", 40 * 60)
+    monkeypatch.setattr(allocation, "_MAX_PAIRS", 40 * 60)
     thinned = least_error(options, 150)
 
     def total(chosen):

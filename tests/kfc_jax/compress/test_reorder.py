@@ -32,10 +32,10 @@ def test_an_order_is_a_permutation_that_never_raises_the_error(structure, seed, 
         inputs = random.normal(size=(40, structure.inputs)) * random.exponential(
             size=structure.inputs
         )
-    order = unit_order(kernel, structure, inputs=inputs, max_rounds=5)
+    order = unit_order(kernel, structure, statistics=inputs, max_rounds=5)
     assert sorted(order) == list(range(structure.features))
     before, after = (
-        nearest_kronecker_sum(k, structure, inputs=inputs)[1].sweep_errors[-1]
+        nearest_kronecker_sum(k, structure, statistics=inputs)[1].sweep_errors[-1]
         for k in (kernel, kernel[:, order])
     )
     assert after <= before + 1e-6

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kfc_jax import KroneckerStructure, low_rank, materialize, nearest_kronecker_sum, spectrum
+from kfc_jax import (
+    InputStatistics,
+    KroneckerStructure,
+    low_rank,
+    materialize,
+    nearest_kronecker_sum,
+    spectrum,
+)
 from tests.kfc_jax.reference import dense_kernel, message_of, random_factors, structures
 
 SUMS = [  # of several terms, more factors, padding
@@ -96,7 +103,7 @@ def test_one_term_of_two_factors_is_the_optimum(text):
 def test_error_never_rises_and_is_reported_truly(text, weighted):
     kernel = kernel_for(text)
     x = correlated(200, kernel.shape[0]) if weighted else None
-    factors, report = nearest_kronecker_sum(kernel, text, inputs=x, max_sweeps=30)
+    factors, report = nearest_kronecker_sum(kernel, text, statistics=x, max_sweeps=30)
     errors = report.sweep_errors
     assert len(errors) > 1
     assert all(b <= a for a, b in itertools.pairwise(errors))
@@ -113,7 +120,7 @@ def test_sums_of_products_are_recovered(text, weighted):
     structure = KroneckerStructure.parse(text)
     kernel = dense_kernel(structure, random_factors(structure, seed=3)).astype(np.float32)
     x = correlated(200, structure.inputs) if weighted else None
-    factors, _ = nearest_kronecker_sum(kernel, text, inputs=x, max_sweeps=300)
+    factors, _ = nearest_kronecker_sum(kernel, text, statistics=x, max_sweeps=300)
     assert error_of(kernel, factors, text) < 2e-6
 
 
@@ -146,7 +153,7 @@ def test_sweeps_find_each_terms_optimum_given_the_others():
 @pytest.mark.parametrize("text", ["2:3x4*4x5", "3:2x2*3x5*2x2"])
 def test_weighted_factors_are_each_optimal_given_the_others(text):
     kernel, x = gaussian(12, 20), correlated(50, 12)
-    options = {"inputs": x, "shrinkage": 0, "max_sweeps": 3000, "tolerance": 1e-12}
+    options = {"statistics": x, "shrinkage": 0, "max_sweeps": 3000, "tolerance": 1e-12}
     ((*factors,),), _ = nearest_kronecker_sum(kernel, text, **options)
     factors = [np.asarray(f, np.float64) for f in factors]
     found = np.linalg.norm(x @ (kernel - approximation([factors], text)))
@@ -177,7 +184,7 @@ def test_padding_is_free():
 def test_any_structure_is_fitted(structure, weighted, seed):
     kernel = gaussian(structure.inputs, structure.features, seed)
     x = gaussian(2 * structure.inputs, structure.inputs, seed + 1) if weighted else None
-    factors, report = nearest_kronecker_sum(kernel, structure, inputs=x, max_sweeps=5)
+    factors, report = nearest_kronecker_sum(kernel, structure, statistics=x, max_sweeps=5)
     assert [[f.shape for f in arrays] for arrays in factors] == [
         [(term.rank, *shape) for shape in term.shapes] for term in structure.terms
     ]
@@ -199,7 +206,7 @@ def test_weights_never_raise_the_output_error(text, samples, shrinkage):
     x = correlated(samples, kernel.shape[0])
     plain, _ = nearest_kronecker_sum(kernel, text)
     weighted, report = nearest_kronecker_sum(
-        kernel, text, inputs=x, shrinkage=shrinkage, max_sweeps=10
+        kernel, text, statistics=x, shrinkage=shrinkage, max_sweeps=10
     )
     before, after = error_of(kernel, plain, text, x), error_of(kernel, weighted, text, x)
     assert after <= before * (1 + 1e-5)
@@ -220,7 +227,7 @@ def test_kronecker_structured_weights_have_a_closed_form():
     # The optimum is the plain one of the kernel seen through the root.
     expected = optimum(root.T @ kernel, 6, 10, 5)
     _, report = nearest_kronecker_sum(
-        kernel, "5:6x10*8x6", second_moment=root @ root.T, shrinkage=0, max_sweeps=0
+        kernel, "5:6x10*8x6", statistics=InputStatistics(root @ root.T), shrinkage=0, max_sweeps=0
     )
     assert report.output_error == pytest.approx(expected, rel=1e-6)
 
@@ -229,7 +236,7 @@ def test_weights_of_the_identity_change_nothing():
     text = "3:6x10*8x6+2:12x5*4x12"
     kernel = kernel_for(text)
     _, plain = nearest_kronecker_sum(kernel, text)
-    _, weighted = nearest_kronecker_sum(kernel, text, second_moment=np.eye(48))
+    _, weighted = nearest_kronecker_sum(kernel, text, statistics=InputStatistics(np.eye(48)))
     assert weighted.output_error == pytest.approx(weighted.relative_error, rel=1e-6)
     assert weighted.output_error <= plain.relative_error * (1 + 1e-6)
     assert weighted.output_error == pytest.approx(plain.relative_error, rel=1e-3)
@@ -237,15 +244,17 @@ def test_weights_of_the_identity_change_nothing():
 
 def test_samples_and_their_second_moment_are_the_same():
     kernel, x = gaussian(48, 60), correlated(300, 48)
-    by_samples, _ = nearest_kronecker_sum(kernel, "5:6x10*8x6", inputs=x.reshape(3, 100, 48))
-    by_moment, _ = nearest_kronecker_sum(kernel, "5:6x10*8x6", second_moment=x.T @ x / 300)
+    by_samples, _ = nearest_kronecker_sum(kernel, "5:6x10*8x6", statistics=x.reshape(3, 100, 48))
+    by_moment, _ = nearest_kronecker_sum(
+        kernel, "5:6x10*8x6", statistics=InputStatistics(x.T @ x / 300)
+    )
     np.testing.assert_allclose(by_samples[0][0], by_moment[0][0], atol=1e-5)
 
 
 def test_shrinkage_bounds_the_kernels_error_where_inputs_say_little():
     kernel, x = gaussian(48, 60), correlated(20, 48)
     reports = [
-        nearest_kronecker_sum(kernel, "5:6x10*8x6", inputs=x, shrinkage=s, max_sweeps=300)[1]
+        nearest_kronecker_sum(kernel, "5:6x10*8x6", statistics=x, shrinkage=s, max_sweeps=300)[1]
         for s in (0.0, 0.01, 100.0)
     ]
     kernel_errors = [r.relative_error for r in reports]
@@ -261,7 +270,7 @@ def test_shrinkage_bounds_the_kernels_error_where_inputs_say_little():
 def test_factors_are_balanced_sorted_and_of_canonical_sign(text, weighted):
     kernel = kernel_for(text)
     x = correlated(300, 48) if weighted else None
-    factors, _ = nearest_kronecker_sum(kernel, text, inputs=x, max_sweeps=10)
+    factors, _ = nearest_kronecker_sum(kernel, text, statistics=x, max_sweeps=10)
     for arrays in factors:
         flat = [np.asarray(f).reshape(len(f), -1) for f in arrays]
         norms = np.stack([np.linalg.norm(f, axis=1) for f in flat])
@@ -290,7 +299,7 @@ def test_results_repeat_whatever_the_sign_of_the_start():
 def test_factors_have_the_kernels_type(dtype):
     text = "3:6x10*8x6+2:12x5*4x12"
     kernel = jnp.asarray(kernel_for(text), dtype)
-    factors, report = nearest_kronecker_sum(kernel, text, inputs=jnp.ones((4, 48), dtype))
+    factors, report = nearest_kronecker_sum(kernel, text, statistics=jnp.ones((4, 48), dtype))
     assert {f.dtype for arrays in factors for f in arrays} == {jnp.dtype(dtype)}
     expected = error_of(kernel, factors, text)  # the rounding of the factors counts
     assert report.relative_error == pytest.approx(expected, rel=1e-5)
@@ -304,7 +313,7 @@ def test_factors_have_the_kernels_type(dtype):
 def test_kernel_of_zeros_gives_factors_of_zeros(text, weighted):
     kernel = np.zeros_like(kernel_for(text))
     x = correlated(50, kernel.shape[0]) if weighted else None
-    factors, report = nearest_kronecker_sum(kernel, text, inputs=x)
+    factors, report = nearest_kronecker_sum(kernel, text, statistics=x)
     assert all(not f.any() for arrays in factors for f in arrays)
     assert report.relative_error == 0
 
@@ -315,7 +324,7 @@ def test_kernels_of_lower_rank_are_recovered(text, weighted):
     poor = KroneckerStructure.parse("2:6x10*8x6" if "4x5" not in text else "2:4x5*4x4*3x3")
     kernel = dense_kernel(poor, random_factors(poor)).astype(np.float32)
     x = correlated(300, 48) if weighted else None
-    factors, _ = nearest_kronecker_sum(kernel, text, inputs=x)
+    factors, _ = nearest_kronecker_sum(kernel, text, statistics=x)
     assert error_of(kernel, factors, text) < 1e-5
 
 
@@ -358,7 +367,7 @@ def test_low_rank_is_the_truncated_svd(rank):
 @pytest.mark.parametrize("samples", [20, 500])
 def test_weighted_low_rank_is_the_optimum_of_the_output(samples):
     kernel, x = gaussian(48, 60), correlated(samples, 48)
-    (u, v), report = low_rank(kernel, 5, inputs=x)
+    (u, v), report = low_rank(kernel, 5, statistics=x)
     values = np.linalg.svd(x @ kernel, compute_uv=False)
     expected = np.sqrt((values[5:] ** 2).sum() / (values**2).sum())
     wrong = x @ (kernel - np.asarray(u, np.float64) @ v)
@@ -371,21 +380,21 @@ def test_columns_times_rows_reach_the_optimum_of_low_rank():
     kernel, x = gaussian(48, 60), correlated(500, 48)
     values = np.linalg.svd(x @ kernel, compute_uv=False)
     expected = np.sqrt((values[5:] ** 2).sum() / (values**2).sum())
-    factors, _ = nearest_kronecker_sum(kernel, "5:48x1*1x60", inputs=x, shrinkage=0)
+    factors, _ = nearest_kronecker_sum(kernel, "5:48x1*1x60", statistics=x, shrinkage=0)
     assert error_of(kernel, factors, "5:48x1*1x60", x) == pytest.approx(expected, rel=1e-4)
 
 
 def test_many_rows_beside_one_fit_into_memory():
     kernel, x = gaussian(600, 40), correlated(1000, 600)
     tracemalloc.start()
-    nearest_kronecker_sum(kernel, "24:600x1*1x40", inputs=x, max_sweeps=1)
+    nearest_kronecker_sum(kernel, "24:600x1*1x40", statistics=x, max_sweeps=1)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100 * x.nbytes  # inner products of all pairs of rows would take 345 times x
 
 
 def test_low_rank_of_a_kernel_of_zeros():
-    (u, v), report = low_rank(np.zeros((6, 5), np.float32), 2, inputs=np.ones((3, 6)))
+    (u, v), report = low_rank(np.zeros((6, 5), np.float32), 2, statistics=np.ones((3, 6)))
     assert not u.any()
     assert not v.any()
     assert (report.relative_error, report.output_error) == (0, 0)
@@ -449,16 +458,12 @@ def test_bad_kernels_are_named(kernel, words):
         ({"tolerance": 1.0}, "tolerance=1.0"),
         ({"shrinkage": -0.1}, "shrinkage=-0.1"),
         ({"shrinkage": np.nan}, "shrinkage=nan"),
-        ({"inputs": np.ones((3, 5))}, "(3, 5)"),
-        ({"inputs": np.ones((0, 4))}, "at least one sample"),
-        ({"inputs": np.zeros((3, 4))}, "all zeros"),
-        ({"inputs": np.full((3, 4), np.nan)}, "NaN"),
-        ({"inputs": np.full((3, 4), 1e200)}, "too large"),
-        ({"second_moment": np.eye(3)}, "(3, 3)"),
-        ({"second_moment": np.diag([1.0, 1, 1, -1])}, "negative eigenvalue"),
-        ({"second_moment": -np.eye(4)}, "negative eigenvalue"),
-        ({"second_moment": np.tri(4)}, "not symmetric"),
-        ({"inputs": np.ones((3, 4)), "second_moment": np.eye(4)}, "both"),
+        ({"statistics": np.ones((3, 5))}, "(3, 5)"),
+        ({"statistics": np.ones((0, 4))}, "at least one sample"),
+        ({"statistics": np.zeros((3, 4))}, "all zeros"),
+        ({"statistics": np.full((3, 4), np.nan)}, "NaN"),
+        ({"statistics": np.full((3, 4), 1e200)}, "too large"),
+        ({"statistics": InputStatistics(np.eye(3))}, "of 3 inputs, but the kernel has 4 rows"),
     ],
 )
 def test_bad_arguments_are_named(arguments, words):
@@ -466,11 +471,26 @@ def test_bad_arguments_are_named(arguments, words):
     assert words in message_of(nearest_kronecker_sum, np.ones((4, 4)), **arguments)
 
 
+@pytest.mark.parametrize(
+    ("moment", "words"),
+    [
+        (np.ones((3, 4)), "(3, 4)"),
+        (np.diag([1.0, 1, 1, -1]), "negative eigenvalue"),
+        (-np.eye(4), "negative eigenvalue"),
+        (np.tri(4), "not symmetric"),
+        (np.full((4, 4), np.nan), "NaN"),
+        (np.zeros((4, 4)), "all zeros"),
+    ],
+)
+def test_what_is_no_second_moment_is_refused(moment, words):
+    assert words in message_of(InputStatistics, moment)
+
+
 def test_bad_ranks_and_shapes_are_named():
     kernel = np.ones((4, 6), np.float32)
-    assert "rank=5" in message_of(low_rank, kernel, 5)
-    assert "rank=0" in message_of(low_rank, kernel, 0)
-    assert "(3, 5)" in message_of(low_rank, kernel, 1, inputs=np.ones((3, 5)))
+    assert "Rank 5" in message_of(low_rank, kernel, 5)
+    assert "Rank 0" in message_of(low_rank, kernel, 0)
+    assert "(3, 5)" in message_of(low_rank, kernel, 1, statistics=np.ones((3, 5)))
     assert "two factors" in message_of(spectrum, kernel, "2x2*2x3*1x1")
     assert "two factors" in message_of(spectrum, kernel, "2x2*2x3+4x1*1x6")
     assert "nearest structure" in message_of(spectrum, kernel, "2x2*3x3")

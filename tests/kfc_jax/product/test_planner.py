@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from kfc_jax import KroneckerStructure
 from kfc_jax.product.cost_model import Costs, costs_of
-from kfc_jax.product.planner import STRATEGIES, candidate_programs, make_plan, total
+from kfc_jax.product.planner import candidate_programs, make_plan, total
+from kfc_jax.product.program import STRATEGIES
 from kfc_jax.product.strategies import multiply
 from tests.kfc_jax.reference import message_of, random_factors, structures
 

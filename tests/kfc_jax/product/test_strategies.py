@@ -16,7 +16,7 @@ from jax.test_util import check_grads
 
 from kfc_jax import KFCDense, KroneckerStructure, kronecker_matmul
 from kfc_jax.product.cost_model import Work
-from kfc_jax.product.planner import STRATEGIES, Program
+from kfc_jax.product.program import STRATEGIES, Program
 from kfc_jax.product.strategies import gradients, multiply
 from tests.kfc_jax.reference import dense_kernel, message_of, random_factors, structures
 

@@ -1,7 +1,8 @@
 """Stands in for `experiments.train`: the same files and manners, in milliseconds.
 
 What it does beyond that is said, by seed, in `behaviour.json` in the sweep's folder: `steps`,
-`seconds` per step, `failures` (how many attempts fail at half the steps), `errors` by epoch.
+`seconds` per step, `failures` (how many attempts fail at half the steps, with `exit code`, or 1),
+`errors` by epoch.
 """
 
 import fcntl
@@ -38,7 +39,7 @@ def main() -> int:
             return 143
         if attempt <= behaviour.get("failures", 0) and step >= steps // 2:
             print("first line\nValueError: the fake reason", file=sys.stderr)
-            return 1
+            return behaviour.get("exit code", 1)
         time.sleep(behaviour.get("seconds", 0))
         step += 1
         with (folder / "steps").open("a") as file:

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from experiments.sweeping.running.runner import SweepInterrupted
+from experiments.runs import DIVERGED, DIVERGED_EXIT_CODE
+from experiments.sweeping.running import SweepInterrupted, preview
 from experiments.sweeping.trials import select
 
 
@@ -67,6 +68,28 @@ def test_a_trial_that_goes_on_failing_is_reported_with_the_end_of_its_log(sweep,
     assert "the fake reason" in out
 
 
+def test_why_a_trial_failed_is_written_as_a_word_where_the_exit_code_tells_it(sweep):
+    sweep.behave(seed0={"failures": 99, "exit code": DIVERGED_EXIT_CODE}, seed1={"failures": 99})
+    sweep.run(count=3, max_attempts=1)
+    assert [sweep.record(seed)["reason"] for seed in range(3)] == [DIVERGED, None, None]
+    assert "exit code 3" in sweep.record(0)["error"]
+    sweep.behave()
+    sweep.run(count=3)
+    assert [sweep.record(seed)["reason"] for seed in range(3)] == [None] * 3
+
+
+def test_a_state_from_before_there_were_reasons_gets_its_reason(sweep):
+    sweep.behave(seed0={"failures": 99})
+    sweep.run(count=1, max_attempts=1)
+    before = sweep.record(0)
+    del before["reason"]
+    before["error"] = "error: The loss is nan. Lower config.optimizer.learning_rate."
+    (sweep.workdir / "seed=0" / "trial.json").write_text(json.dumps(before))
+    plan = sweep.plan(1)
+    (state,) = preview(plan, plan.trials, sweep.workdir)
+    assert (state.state, state.reason) == ("failed", DIVERGED)
+
+
 def test_started_again_a_failed_trial_gets_new_attempts(sweep):
     sweep.behave(seed0={"failures": 99})
     sweep.run(count=1, max_attempts=2)
@@ -111,6 +134,28 @@ def test_a_folder_of_another_sweep_is_refused(sweep):
     sweep.run(count=1)
     (sweep.workdir / "sweep.json").write_text(json.dumps({"config": "configs/sweeps/other.py"}))
     with pytest.raises(ValueError, match=r"holds the sweep configs/sweeps/other\.py, not fake"):
+        sweep.run(count=1)
+
+
+def test_a_folder_that_was_begun_before_the_sweep_config_moved_goes_on(sweep):
+    sweep.run(count=1)
+    plan = json.loads((sweep.workdir / "sweep.json").read_text())
+    moved = plan | {"config": "configs/sweeps/old.py:variant"}
+    (sweep.workdir / "sweep.json").write_text(json.dumps(moved))
+    sweep.run(count=2)  # the config has got another trial since
+    now = json.loads((sweep.workdir / "sweep.json").read_text())
+    assert now["config"] == plan["config"]
+    assert len(sweep.starts(0)) == 1
+
+
+@pytest.mark.parametrize(
+    "other", [{"base": "configs/other.py"}, {"trials": []}, {"trials": [{"name": "seed=7"}]}]
+)
+def test_a_folder_of_a_sweep_with_another_base_or_other_trials_is_refused(sweep, other):
+    sweep.run(count=1)
+    plan = json.loads((sweep.workdir / "sweep.json").read_text())
+    (sweep.workdir / "sweep.json").write_text(json.dumps(plan | {"config": "old.py"} | other))
+    with pytest.raises(ValueError, match=r"holds the sweep old\.py, not fake"):
         sweep.run(count=1)
 
 

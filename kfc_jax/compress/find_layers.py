@@ -1,6 +1,7 @@
 """The dense layers in a model's parameters, by their paths, and what they see.
 
-A dense layer is a dictionary that holds a matrix ``kernel``, perhaps a ``bias``, and nothing else.
+A dense layer is a dictionary that holds a matrix under the name of a dense kernel, perhaps a
+``bias``, and nothing else.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from flax.core.meta import AxisMetadata
+from jaxtyping import Array, Float
 
-from kfc_jax.compress.statistics import InputStatistics
+from kfc_jax.decompose import InputStatistics
+from kfc_jax.structures import DenseStructure
 
-Statistics = Mapping[str, InputStatistics]
+Statistics = Mapping[str, InputStatistics | Float[Array | np.ndarray, "*batch inputs"]]
+"""What the layers see, by their paths: statistics, or samples of the inputs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +56,13 @@ def dense_layers(params: Mapping[str, Any]) -> dict[str, DenseLayer]:
         )
     layers = {}
     for path, (keys, arrays) in leaves_of_layers(params):
-        kernel = arrays.get("kernel")
+        kernel = arrays.get(DenseStructure.parameter)
         if isinstance(kernel, AxisMetadata):
             raise ValueError(
                 f"The kernel of layer {path!r} is in a {type(kernel).__name__} box: take the "
                 "arrays out with flax.linen.unbox(params), and box those of the result."
             )
-        if np.ndim(kernel) != 2 or arrays.keys() - {"kernel", "bias"}:
+        if np.ndim(kernel) != 2 or arrays.keys() - {DenseStructure.parameter, "bias"}:
             continue
         layers[path] = DenseLayer(keys, kernel, arrays.get("bias"))
         for name, array in arrays.items():
@@ -112,8 +116,12 @@ def list_layers(layers: Mapping[str, Any]) -> str:
     return f"the dense layers are {', '.join(layers) or 'none'}."
 
 
-def second_moment_of(layer: DenseLayer, statistics: Statistics | None) -> Any:
-    """Returns what the layer's output error is weighted by; None: the kernel's error counts."""
+def statistics_of(layer: DenseLayer, statistics: Statistics | None) -> InputStatistics | None:
+    """Returns the statistics of what a layer sees; None if there are no statistics at all.
+
+    Raises:
+      ValueError: if there are some, but not of this layer, or of another number of inputs.
+    """
     if statistics is None:
         return None
     if layer.path not in statistics:
@@ -121,10 +129,22 @@ def second_moment_of(layer: DenseLayer, statistics: Statistics | None) -> Any:
             f"There are no statistics of layer {layer.path!r}; there are for "
             f"{', '.join(statistics) or 'none'}. Find them with input_statistics, or exclude it."
         )
-    weights = statistics[layer.path].weights(has_bias=layer.bias is not None)
-    if len(weights) != layer.kernel.shape[0]:
+    found = InputStatistics.of(statistics[layer.path])
+    if found.inputs != layer.kernel.shape[0]:
         raise ValueError(
-            f"The statistics of layer {layer.path!r} are of {len(weights)} inputs, but its kernel "
+            f"The statistics of layer {layer.path!r} are of {found.inputs} inputs, but its kernel "
             f"has {layer.kernel.shape[0]}: take those of this model."
         )
-    return weights
+    return found
+
+
+def error_statistics_of(layer: DenseLayer, statistics: Statistics | None) -> InputStatistics | None:
+    """Returns what the error of the layer's output is weighted by; None: its kernel's error counts.
+
+    The bias of a layer, if it has one, takes up the error of the output's mean.
+
+    Raises:
+      ValueError: if there are some, but not of this layer, or of another number of inputs.
+    """
+    found = statistics_of(layer, statistics)
+    return found if found is None or layer.bias is None else found.centred()

@@ -1,0 +1,215 @@
+"""The errors of all ranks of one shape at once, from singular values.
+
+The error of the best approximation of rank ``r`` is what the singular values beyond the ``r``-th
+leave (Eckart & Young, 1936); for two factors, those of the rearranged kernel (Van Loan &
+Pitsianis, 1993).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Array, Float
+
+from kfc_jax.decompose.fit_sum import (
+    DEFAULT_SHRINKAGE,
+    NOTHING_LEFT,
+    check_kernel,
+    shrunk,
+    to_float64,
+    to_tensor,
+)
+from kfc_jax.decompose.input_statistics import InputStatistics, Samples, second_moment_of
+from kfc_jax.decompose.rearrangement import rearrange
+from kfc_jax.decompose.second_moment import kronecker_roots, moment_root
+from kfc_jax.decompose.truncated_svd import leading_singular
+from kfc_jax.structures import (
+    KroneckerStructure,
+    KroneckerTerm,
+    LayerStructure,
+    LowRankStructure,
+    Shape,
+)
+
+_GRAM_SIDE = 2048  # a matrix's shorter side up to which all singular values are found
+_MAX_RANK = 256  # of larger ones
+_ROUGH = 1e-3  # relative tolerance of the squared errors of larger ones
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Spectrum:
+    """The singular values of a rearranged kernel.
+
+    Attributes:
+      singular_values: float64 ``(count,)``, falling: all of them, or the leading ones.
+      norm: the kernel's Frobenius norm.
+    """
+
+    singular_values: Float[np.ndarray, " count"]
+    norm: float
+
+    @property
+    def relative_errors(self) -> Float[np.ndarray, " count_and_one"]:
+        """The smallest relative error of every rank from 0 to ``count``; 0 for a zero kernel."""
+        squares = self.singular_values**2
+        beyond = max(0.0, self.norm**2 - squares.sum())  # of the values that are not here
+        if beyond < NOTHING_LEFT * self.norm**2:
+            beyond = 0.0
+        tails = np.append(np.cumsum(squares[::-1])[::-1], 0.0) + beyond
+        return np.sqrt(tails) / (self.norm or 1.0)
+
+
+def spectrum(
+    kernel: Float[Array | np.ndarray, "inputs features"],
+    shape: Shape | str,
+    *,
+    max_rank: int | None = None,
+) -> Spectrum:
+    """Returns the singular values that give the error of every rank of one shape at once.
+
+    Example::
+
+      >>> import jax.numpy as jnp
+      >>> from kfc_jax import spectrum
+      >>> kernel = jnp.kron(jnp.eye(2), jnp.ones((3, 2)))
+      >>> kernel += jnp.kron(jnp.ones((2, 2)), jnp.eye(3, 2))
+      >>> spectrum(kernel, "2x2*3x2").relative_errors.round(3)[:4].tolist()
+      [1.0, 0.206, 0.0, 0.0]
+
+    Args:
+      kernel: the dense kernel ``(inputs, features)``, of any floating type.
+      shape: the shapes of two factors, or their text form. ``((n, 1), (1, m))`` is low rank. If
+        padded, zeros are put around the kernel, so that the errors are upper bounds.
+      max_rank: the number of leading singular values. Default: all, which takes minutes for the
+        largest kernels.
+
+    Raises:
+      ValueError: if the shape does not have two factors or does not fit, or ``max_rank`` is below
+        1, or the kernel has numbers that are not finite.
+    """
+    check_kernel(kernel)
+    if isinstance(shape, str):
+        terms = KroneckerStructure.parse(shape).terms
+        shape = terms[0].shapes if len(terms) == 1 else ()
+    if len(shape) != 2:
+        raise ValueError(
+            f"A spectrum needs one shape of two factors, for example '28x32*28x32'; got {shape}."
+        )
+    structure = KroneckerStructure((KroneckerTerm(shape),), *np.shape(kernel))
+    term = structure.terms[0]
+    if max_rank is not None and max_rank < 1:
+        raise ValueError(f"Got max_rank={max_rank}: take at least 1, or leave it out for all.")
+    matrix = to_tensor(to_float64(kernel), term)
+    norm = float(np.linalg.norm(matrix))
+    if max_rank is None or max_rank >= term.max_rank:
+        return Spectrum(scipy.linalg.svdvals(matrix, overwrite_a=True, check_finite=False), norm)
+    return Spectrum(leading_singular(matrix, max_rank)[1], norm)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RankErrors:
+    """The errors of one shape at the ranks 1, 2, ...
+
+    Attributes:
+      squares: the squared relative errors ``(ranks,)``, float64, which never rise.
+      are_exact: whether they are those of the decompositions; otherwise they are estimates.
+    """
+
+    squares: Float[np.ndarray, " ranks"]
+    are_exact: bool
+
+
+@functools.singledispatch
+def errors_at_ranks(
+    structure: LayerStructure,
+    kernel: Float[Array | np.ndarray, "inputs features"],
+    max_rank: int,
+    *,
+    statistics: InputStatistics | Samples | None = None,
+    dtype: Any = np.float64,
+) -> RankErrors:
+    """Estimates the error of a kernel at all ranks of one shape at once, without a decomposition.
+
+    The errors are those of the kernel or, with statistics, of ``x @ kernel``. They are exact for
+    low rank, and for shapes of two factors without statistics and padding. With padding they are
+    upper bounds. With statistics, the estimate assumes that the second moment is itself a
+    Kronecker product. For the largest kernels it is an upper bound, for ranks up to 256 alone.
+
+    Args:
+      structure: the shape, at any rank; the function depends on its class. A kind whose ranks a
+        planner may choose registers its own: ``@errors_at_ranks.register``.
+      kernel: the dense kernel, of any floating type.
+      max_rank: the highest rank of interest.
+      statistics: what the layer sees, or samples ``(..., inputs)`` of it.
+      dtype: the type to compute in, float32 or float64.
+
+    Raises:
+      NotImplementedError: if the kind has registered no function.
+    """
+    raise NotImplementedError(
+        f"The errors of {type(structure).__name__} at all ranks are not known: register a function "
+        "with @kfc_jax.decompose.errors_at_ranks.register."
+    )
+
+
+@errors_at_ranks.register
+def _of_low_rank(
+    structure: LowRankStructure,
+    kernel: Any,
+    max_rank: int,
+    *,
+    statistics: InputStatistics | Samples | None = None,
+    dtype: Any = np.float64,
+) -> RankErrors:
+    moment = second_moment_of(statistics, structure.inputs)
+    matrix = np.asarray(kernel, dtype)
+    if moment is not None:
+        matrix = moment_root(moment).astype(dtype) @ matrix
+    return RankErrors(_squares(matrix, max_rank), are_exact=True)
+
+
+@errors_at_ranks.register
+def _of_two_factors(
+    structure: KroneckerStructure,
+    kernel: Any,
+    max_rank: int,
+    *,
+    statistics: InputStatistics | Samples | None = None,
+    dtype: Any = np.float64,
+) -> RankErrors:
+    (term,) = structure.terms
+    (n1, m1), (n2, m2) = term.shapes
+    moment = second_moment_of(statistics, structure.inputs)
+    padding = ((0, term.inputs - structure.inputs), (0, term.features - structure.features))
+    matrix = np.pad(np.asarray(kernel, dtype), padding)
+    if moment is not None:
+        weights = np.pad(shrunk(moment, DEFAULT_SHRINKAGE), (padding[0], padding[0]))
+        roots = kronecker_roots(weights, term.shapes)
+        tensor = matrix.reshape(n1, n2, m1 * m2)
+        tensor = np.einsum("ia,jb,ijm->abm", *roots, tensor, optimize=True)
+        matrix = tensor.reshape(matrix.shape).astype(dtype, copy=False)
+    squares = _squares(rearrange(matrix, term.shapes), max_rank)
+    return RankErrors(squares, are_exact=moment is None and not structure.is_padded)
+
+
+def _squares(matrix: Float[np.ndarray, "p q"], max_rank: int) -> Float[np.ndarray, " ranks"]:
+    """Returns the squared relative errors of the best approximations of rank 1 to ``max_rank``.
+
+    For large matrices they are slightly too large, and end at a lower rank.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        matrix = matrix.T
+    max_rank = min(max_rank, len(matrix))
+    if len(matrix) <= _GRAM_SIDE:
+        energies = scipy.linalg.eigvalsh(matrix @ matrix.T, check_finite=False)[::-1]
+        values = np.sqrt(np.maximum(energies, 0))
+    else:
+        max_rank = min(max_rank, _MAX_RANK)
+        _, values, _ = leading_singular(matrix, max_rank, tolerance=_ROUGH)
+    norm = float(np.sqrt(np.vdot(matrix, matrix)))
+    leading = Spectrum(values[:max_rank].astype(np.float64), norm)
+    return leading.relative_errors[1:] ** 2

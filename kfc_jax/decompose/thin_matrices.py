@@ -1,0 +1,64 @@
+"""The nearest kernel of a matrix rank, as a product of two thin matrices (truncated SVD)."""
+
+from __future__ import annotations
+
+import time
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from kfc_jax.decompose.fit_sum import check_kernel, to_float64
+from kfc_jax.decompose.fit_term import canonical
+from kfc_jax.decompose.input_statistics import InputStatistics, Samples, second_moment_of
+from kfc_jax.decompose.report import DecompositionReport
+from kfc_jax.decompose.second_moment import moment_root
+from kfc_jax.decompose.truncated_svd import leading_singular
+from kfc_jax.structures import LowRankStructure
+
+
+def low_rank(
+    kernel: Float[Array | np.ndarray, "inputs features"],
+    rank: int,
+    *,
+    statistics: InputStatistics | Samples | None = None,
+) -> tuple[tuple[Float[Array, "inputs rank"], Float[Array, "rank features"]], DecompositionReport]:
+    """Returns the thin matrices ``u, v`` whose product is nearest to ``kernel``.
+
+    The result is the optimum, with and without statistics (Eckart & Young, 1936). The columns of
+    ``u`` and the rows of ``v`` have equal norms, sorted as in ``nearest_kronecker_sum``.
+
+    Args:
+      kernel: the dense kernel ``(inputs, features)``, of any floating type.
+      rank: the number of columns of ``u``.
+      statistics: what the layer sees, or samples ``(..., inputs)`` of it: with them, the error of
+        ``x @ kernel`` is minimised, and that of the kernel without them.
+
+    Returns:
+      The matrices, in the kernel's type, and a report.
+
+    Raises:
+      ValueError: if the rank is not from 1 to the kernel's smaller side, or a number is out of
+        range.
+    """
+    started = time.perf_counter()
+    dtype = check_kernel(kernel)
+    rows, columns = np.shape(kernel)
+    structure = LowRankStructure(rows, columns, rank)
+    moment = second_moment_of(statistics, rows)
+    matrix = to_float64(kernel)
+    if moment is None:
+        u, s, vh = leading_singular(matrix, rank)
+        u = u * s
+    else:
+        # The best approximation of the output is its projection on its leading right singular
+        # vectors, and this is linear in the inputs.
+        _, _, vh = leading_singular(moment_root(moment) @ matrix, rank)
+        u = matrix @ vh.T
+    u, v = canonical([u.T, vh])
+    u, v = jnp.asarray(u.T, dtype), jnp.asarray(v, dtype)
+    difference = matrix - np.asarray(u, np.float64) @ np.asarray(v, np.float64)
+    report = DecompositionReport.of(
+        kernel, difference, structure.num_parameters, statistics=statistics, started=started
+    )
+    return (u, v), report

@@ -1,0 +1,34 @@
+"""What holds for all tests: in the gate none is skipped, and the library's shapes are checked."""
+
+import os
+
+import pytest
+from jaxtyping import install_import_hook
+
+import tests.runtime_checks
+
+# Before anything imports the library: every call of it in the tests then checks the shapes and
+# types that its annotations promise.
+install_import_hook("kfc_jax", f"{tests.runtime_checks.__name__}.checked")
+
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report):
+    """Notes the tests that are skipped."""
+    if report.skipped:
+        _skipped.append(report.nodeid)
+
+
+def pytest_collectreport(report):
+    """Notes the files that are skipped."""
+    if report.skipped:
+        _skipped.append(report.nodeid)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    """Fails a run of the gate in which something was skipped, as nothing would guard it."""
+    if os.environ.get("KFC_JAX_GATE") and _skipped and session.exitstatus == 0:
+        print(f"\nThe gate skips no test, but these were: {', '.join(_skipped)}")
+        session.exitstatus = 1

@@ -1,0 +1,315 @@
+"""A kind of structure that is defined in this one file takes part everywhere.
+
+The toy is block diagonal: ``blocks 4`` splits inputs and features into 4 groups, and group i of the
+features reads group i of the inputs alone.
+"""
+
+import dataclasses
+import json
+import re
+import time
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.linalg
+
+import kfc_jax
+from experiments.models import costs_of_layers
+from experiments.models.layers import LayerSpec, fully_connected
+from experiments.sweeping import stored_as
+from experiments.training.optimizers import make_optimizer
+from kfc_jax import CompressedModel, CompressionPlan, convert, plan_compression, to_dense
+from kfc_jax.decompose import DecompositionReport, InputStatistics, decompose_kernel
+from kfc_jax.layers import FactoredDense, layer_for
+from kfc_jax.product import dense_kernel
+from kfc_jax.structures import DenseStructure, LayerStructure, layer_kinds, read_layer_structure
+from tests.kfc_jax.reference import message_of
+
+# ------------------------------------------------------------------------------------- the kind
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockDiagonal(LayerStructure):
+    kind = "block_diagonal"
+    example = "blocks 4"
+    parameter_pattern = re.compile("kernel_blocks")
+
+    inputs: int
+    features: int
+    blocks: int
+
+    def __post_init__(self):
+        if self.inputs % self.blocks or self.features % self.blocks:
+            raise ValueError(f"{self.inputs}x{self.features} has no {self.blocks} equal blocks.")
+
+    @classmethod
+    def read(cls, text, inputs, features):
+        match = re.fullmatch(r"blocks (\d+)", text)
+        return cls(inputs, features, int(match[1])) if match else None
+
+    def __str__(self):
+        return f"blocks {self.blocks}"
+
+    @property
+    def num_parameters(self):
+        return self.dense_parameters // self.blocks
+
+    def flops(self, batch):
+        return 2 * batch * self.num_parameters
+
+    @property
+    def array_shapes(self):
+        n, m = self.inputs // self.blocks, self.features // self.blocks
+        return {"kernel_blocks": (self.blocks, n, m)}
+
+    @classmethod
+    def size_of(cls, text, shapes):
+        blocks, n, m = shapes["kernel_blocks"]
+        return blocks * n, blocks * m
+
+    @classmethod
+    def as_factor(cls, name, array):  # a stack of dense kernels, of rank 1 each
+        return array[..., None, :, :]
+
+    @classmethod
+    def from_factor(cls, name, factor):
+        return factor[..., 0, :, :]
+
+
+@dense_kernel.register
+def _(structure: BlockDiagonal, arrays):
+    return jax.scipy.linalg.block_diag(*arrays["kernel_blocks"])
+
+
+@decompose_kernel.register
+def _(structure: BlockDiagonal, kernel, *, statistics=None, max_sweeps=100):
+    started = time.perf_counter()
+    b, n, m = structure.array_shapes["kernel_blocks"]
+    grid = jnp.asarray(kernel).reshape(b, n, b, m)
+    arrays = {"kernel_blocks": jnp.stack([grid[i, :, i] for i in range(b)])}
+    difference = np.asarray(kernel, np.float64) - dense_kernel(structure, arrays)
+    report = DecompositionReport.of(
+        kernel, difference, structure.num_parameters, statistics=statistics, started=started
+    )
+    return arrays, report
+
+
+class BlockDiagonalDense(FactoredDense):
+    structure: BlockDiagonal | str = "blocks 1"
+
+    def resolve_structure(self, inputs):
+        return read_layer_structure(self.structure, inputs, self.features)
+
+    def array_initializer(self, structure, name):
+        return nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=0)
+
+    def multiply(self, inputs, structure, arrays):
+        groups = inputs.reshape(*inputs.shape[:-1], structure.blocks, -1)
+        outputs = jnp.einsum("...bn,bnm->...bm", groups, arrays["kernel_blocks"])
+        return outputs.reshape(*inputs.shape[:-1], structure.features)
+
+
+@layer_for.register(BlockDiagonal)
+def _(structure, features, *, rank=None, num_factors=2, **fields):
+    return BlockDiagonalDense(features, structure=structure, **fields)
+
+
+# ----------------------------------------------------------------------------- it works everywhere
+
+TEXT = "blocks 3"
+
+
+def by_hand(blocks):
+    return scipy.linalg.block_diag(*np.asarray(blocks, np.float64))
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.fixture
+def params():
+    return {
+        "fc1": {"kernel": normal(6, 12), "bias": normal(12, seed=1)},
+        "fc2": {"kernel": normal(12, 4, seed=2), "bias": normal(4, seed=3)},
+    }
+
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(4, name="fc2")(nn.relu(nn.Dense(12, name="fc1")(x)))
+
+
+class Images(nn.Module):
+    """A network of the experiments, in which a layer comes from the config."""
+
+    spec: LayerSpec
+
+    @nn.compact
+    def __call__(self, x):
+        x = x.reshape(len(x), -1)
+        return fully_connected(self.spec, 4, "fc2")(
+            nn.relu(fully_connected(self.spec, 12, "fc1")(x))
+        )
+
+
+def test_it_is_read_written_and_refused_as_every_kind():
+    assert layer_kinds()["block_diagonal"] is BlockDiagonal
+    structure = read_layer_structure(TEXT, 6, 12)
+    assert structure == BlockDiagonal(6, 12, 3)
+    assert str(structure) == TEXT
+    assert "no 5 equal blocks" in message_of(read_layer_structure, "blocks 5", 6, 12)
+    assert "'blocks 4' (block_diagonal)" in message_of(read_layer_structure, "thin", 6, 12)
+    with pytest.raises(ValueError, match="taken by"):
+        type("Other", (LayerStructure,), {"kind": "block_diagonal", "__module__": "elsewhere"})
+    assert layer_kinds()["block_diagonal"] is BlockDiagonal
+
+
+def test_arrays_and_factors_are_views_of_each_other():
+    structure, blocks = read_layer_structure(TEXT, 6, 12), normal(3, 2, 4)
+    ((factor,),) = structure.factors_of({"kernel_blocks": blocks})
+    assert factor.shape == (3, 1, 2, 4)
+    back = structure.arrays_of([[factor]])
+    assert back.keys() == {"kernel_blocks"}
+    np.testing.assert_array_equal(back["kernel_blocks"], blocks)
+
+
+def test_a_config_gives_its_layer():
+    layer = fully_connected(LayerSpec("block_diagonal", structure=TEXT), 12, "fc1")
+    x = normal(5, 6)
+    variables = layer.init(jax.random.key(0), x)
+    assert jax.tree.map(jnp.shape, variables["params"]) == {
+        "kernel_blocks": (3, 2, 4),
+        "bias": (12,),
+    }
+    expected = x @ by_hand(variables["params"]["kernel_blocks"])
+    np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_is_planned_converted_run_and_made_dense_again(params):
+    statistics = {path: normal(50, len(layer["kernel"])) + 1 for path, layer in params.items()}
+    plan = plan_compression(params, 1.0, structures={"fc1": TEXT}, statistics=statistics)
+    layer = plan.layers[0]
+    assert (layer.method, layer.structure, layer.parameters) == ("block_diagonal", TEXT, 24)
+    assert layer.flops == 48
+    assert layer.form_kernel_from_batch is None
+    assert CompressionPlan.from_json(plan.to_json()) == plan
+    assert TEXT in str(plan)
+
+    new, reports = convert(params, {"fc1": TEXT}, statistics=statistics)
+    expected = by_hand(
+        np.stack([params["fc1"]["kernel"][2 * i :, 4 * i :][:2, :4] for i in range(3)])
+    )
+    error = np.linalg.norm(params["fc1"]["kernel"] - expected)
+    error /= np.linalg.norm(params["fc1"]["kernel"])
+    assert reports["fc1"].relative_error == pytest.approx(error)
+    assert layer.relative_error == pytest.approx(error)
+    assert reports["fc1"].output_error == pytest.approx(layer.output_error)
+
+    dense = to_dense(new, {"fc1": TEXT})
+    np.testing.assert_allclose(dense["fc1"]["kernel"], expected, rtol=1e-6)
+    # The bias takes up what the missing blocks do to the mean of the output.
+    x = statistics["fc1"].astype(np.float64)
+    difference = x @ (expected - params["fc1"]["kernel"])
+    difference += np.asarray(new["fc1"]["bias"], np.float64) - params["fc1"]["bias"]
+    np.testing.assert_allclose(difference.mean(0), 0, atol=1e-5)
+
+    model, x = CompressedModel(Net(), {"fc1": TEXT}), normal(5, 6)
+    np.testing.assert_allclose(
+        model.apply({"params": new}, x), Net().apply({"params": dense}, x), rtol=1e-4, atol=1e-5
+    )
+    fresh = model.init(jax.random.key(0), x)["params"]
+    assert jax.tree.map(jnp.shape, fresh) == jax.tree.map(jnp.shape, new)
+    found = kfc_jax.input_statistics(model, {"params": new}, [x], layers=["fc1"])["fc1"]
+    np.testing.assert_allclose(found.second_moment, InputStatistics.of(x).second_moment, rtol=1e-5)
+
+
+def test_other_arrays_are_no_blocks(params):
+    new, _ = convert(params, {"fc1": TEXT})
+    assert "not those of 'blocks 2'" in message_of(to_dense, new, {"fc1": "blocks 2"})
+    assert "not those of 'rank 2'" in message_of(to_dense, new, {"fc1": "rank 2"})
+
+
+def test_its_kernel_trains_as_factors_do_and_decays(params):
+    new, _ = convert(params, {"fc1": TEXT})
+    multipliers = kfc_jax.factor_multipliers(new, gain=0.5)
+    # A block is a dense kernel, for which the rule is 1.
+    assert float(multipliers["fc1"]["kernel_blocks"]) == pytest.approx(0.5)
+    assert float(multipliers["fc1"]["bias"]) == float(multipliers["fc2"]["kernel"]) == 1
+    scale = kfc_jax.scale_factor_updates(0.5)
+    state = scale.init(new)
+    assert state.multipliers.keys() == {"fc1/kernel_blocks"}
+    updates, _ = scale.update(new, state)
+    for name, factor in (("kernel_blocks", 0.5), ("bias", 1)):
+        np.testing.assert_allclose(updates["fc1"][name], factor * new["fc1"][name])
+    decay = kfc_jax.add_decayed_weights(0.1)
+    decayed, _ = decay.update(jax.tree.map(jnp.zeros_like, new), decay.init(new), new)
+    np.testing.assert_allclose(decayed["fc1"]["kernel_blocks"], 0.1 * new["fc1"]["kernel_blocks"])
+
+
+def test_the_optimizer_of_the_experiments_decays_it_and_not_its_bias(params):
+    from ml_collections import ConfigDict
+
+    new, _ = convert(params, {"fc1": TEXT})
+    fields = {"name": "sgd", "b1": 0.0, "factor_gain": 1.0, "scale_factors": True}
+    optimizer = make_optimizer(ConfigDict(fields | {"weight_decay": 0.1}), lambda _: 1.0)
+    zeros = jax.tree.map(jnp.zeros_like, new)
+    updates, _ = optimizer.update(zeros, optimizer.init(new), new)
+    np.testing.assert_allclose(updates["fc1"]["kernel_blocks"], -0.1 * new["fc1"]["kernel_blocks"])
+    assert not np.any(updates["fc1"]["bias"])
+
+
+def test_it_is_counted_and_its_result_names_it():
+    costs = costs_of_layers(Images(LayerSpec("block_diagonal", structure="blocks 2")), (2, 3, 1))
+    fc1, fc2 = (cost.as_dict() for cost in costs)
+    assert (fc1["kind"], fc1["structure"]) == ("block_diagonal", "blocks 2")
+    assert (fc1["parameters"], fc1["bias_parameters"], fc1["dense_parameters"]) == (36, 12, 72)
+    assert (fc1["flops"], fc1["dense_flops"], fc1["reduction"]) == (72, 144, 0.5)
+    assert (fc2["parameters"], fc2["dense_parameters"]) == (24, 48)
+    assert json.loads(json.dumps(fc1)) == fc1
+
+
+def test_a_sweep_overrides_with_it():
+    overrides = stored_as("model.fc1", BlockDiagonal(6, 12, 3))
+    assert overrides == {"model.fc1.kind": "block_diagonal", "model.fc1.structure": TEXT}
+    spec = LayerSpec(**{field.rpartition(".")[2]: value for field, value in overrides.items()})
+    layer = fully_connected(spec, 12, "fc1")
+    assert layer.resolve_structure(6) == BlockDiagonal(6, 12, 3)
+    # As the sweeps that are kept wrote them.
+    assert stored_as("fc", DenseStructure(6, 12)) == {"fc.kind": "dense"}
+    low_rank = read_layer_structure("rank 2", 6, 12)
+    assert stored_as("fc", low_rank) == {"fc.kind": "low_rank", "fc.rank": 2}
+    kfc = read_layer_structure("1:2x3*3x4", 6, 12)
+    assert stored_as("fc", kfc) == {"fc.kind": "kfc", "fc.structure": "1:2x3*3x4"}
+
+
+def test_it_trains():
+    x, y = normal(32, 6), normal(32, 12, seed=1)
+    layer = BlockDiagonalDense(12, structure=TEXT)
+    params = layer.init(jax.random.key(0), x)
+    optimizer = optax.chain(
+        optax.scale_by_adam(), kfc_jax.scale_factor_updates(), optax.scale_by_learning_rate(0.1)
+    )
+    state = optimizer.init(params)
+
+    @jax.jit
+    def loss(params):
+        return jnp.mean((layer.apply(params, x) - y) ** 2)
+
+    before = float(loss(params))
+    for _ in range(60):
+        updates, state = optimizer.update(jax.grad(loss)(params), state)
+        params = optax.apply_updates(params, updates)
+    # The least squares of every group of features on its own inputs is the least that is possible.
+    with_ones = [np.column_stack([x[:, 2 * i : 2 * i + 2], np.ones(32)]) for i in range(3)]
+    rests = [
+        np.linalg.lstsq(a, y[:, 4 * i : 4 * i + 4], rcond=None)[1].sum()
+        for i, a in enumerate(with_ones)
+    ]
+    assert float(loss(params)) < before / 1.3
+    assert float(loss(params)) == pytest.approx(sum(rests) / y.size, rel=0.05)
