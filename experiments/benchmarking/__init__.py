@@ -1,7 +1,7 @@
 """What `experiments.benchmark` times, how, and what becomes of the numbers.
 
 - `run`, `Options`: measures what is wanted, and writes everything.
-- `cells`: the combinations of `SHAPES`, `RANKS`, `BATCHES` and `PASSES`, the defaults of each.
+- `all_cases`: the combinations of `SHAPES`, `RANKS`, `BATCHES` and `PASSES`, the defaults of each.
 - `NETWORKS`: the networks whose whole training steps can be timed.
 - `PEERS`: the layers of other libraries.
 - `calibrate`: measures this machine's constants for the planner.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from experiments.benchmarking.calibration import calibrate
-    from experiments.benchmarking.cases import BATCHES, PASSES, RANKS, SHAPES, cells
+    from experiments.benchmarking.cases import BATCHES, PASSES, RANKS, SHAPES, all_cases
     from experiments.benchmarking.networks import NETWORKS
     from experiments.benchmarking.peer_layers import PEERS
     from experiments.benchmarking.runner import Options, run
@@ -30,8 +30,8 @@ __all__ = [
     "RANKS",
     "SHAPES",
     "Options",
+    "all_cases",
     "calibrate",
-    "cells",
     "run",
 ]
 
