@@ -80,8 +80,8 @@ def measure(cases: Sequence[Case], costs: Costs) -> Iterator[tuple[Case, list[Me
     """Yields every case with times of its programs, each pass on its own.
 
     Args:
-      cases: whose `pass_` is `forward` or `backward` (without the forward pass).
-      costs: which programs are worth measuring.
+      cases: the cases, whose `pass_` is `forward` or `backward` (without the forward pass).
+      costs: the constants at hand, which say what programs are worth measuring.
     """
     for case in cases:
         programs = _worth_measuring(case, costs)

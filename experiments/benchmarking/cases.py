@@ -33,7 +33,7 @@ class Case:
     """One comparison: ``x @ kernel`` for a sum of products of two balanced factors.
 
     Attributes:
-      inputs, features: of the layer.
+      inputs, features: the sizes of the layer.
       rank: products that are summed.
       batch: rows of ``x``.
       pass_: one of PASSES.

@@ -30,11 +30,11 @@ class Contender:
 
     Attributes:
       name: one of NAMES.
-      function: of `arguments`; returns the result, and in training also the gradients by `x` and
-        the parameters.
+      function: a function of `arguments`, which returns the result, and in training also the
+        gradients by `x` and the parameters.
       arguments: arrays.
-      flops: of one call.
-      plan: in words, for our layer.
+      flops: the FLOPs of one call.
+      plan: the plan in words, for our layer.
     """
 
     name: str

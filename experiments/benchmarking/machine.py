@@ -28,7 +28,7 @@ class Peaks:
     Attributes:
       flops: per second, of a product of large float32 matrices.
       bandwidth: bytes per second, read and written, of a copy of a large array.
-      call_seconds: of a compiled function that does nothing, called from Python.
+      call_seconds: the seconds of a compiled function that does nothing, called from Python.
     """
 
     flops: float
@@ -62,7 +62,7 @@ class LoadMeter:
     """Tells how much of the cores' time other processes took since it was made.
 
     Args:
-      pids: of processes that belong to this one.
+      pids: the processes that belong to this one.
     """
 
     def __init__(self, pids: Sequence[int] = ()):

@@ -54,8 +54,8 @@ class TrainingStep:
     """A network in training, always on the same batch; a call does a step.
 
     Args:
-      config: of the experiment.
-      kind: of the layer `fc1`.
+      config: the experiment's config.
+      kind: the kind of the layer `fc1`.
 
     Attributes:
       compile_seconds: how long tracing and compiling took.

@@ -24,8 +24,8 @@ class Entry:
       note: why there are none; or its plan.
       compile_seconds: how long compilation took.
       temporary_bytes: memory of the compiled program besides arguments and results.
-      flops: of one call.
-      beside: for peers: seconds of the planned product, measured right before it.
+      flops: the FLOPs of one call.
+      beside: for peers, the seconds of the planned product, measured right before it.
     """
 
     timing: Timing | None = None
@@ -42,7 +42,7 @@ class CaseResult:
 
     Attributes:
       case: what was done.
-      entries: by contender or peer.
+      entries: the entries by contender or peer.
       peak_flops: FLOPs per second of the machine, measured right before.
       bandwidth: its bytes per second, likewise.
       other_load: fraction of the cores' time that other processes took meanwhile; None if unknown.
@@ -86,10 +86,10 @@ class NetworkResult:
     """Whole training steps of a network, with its large layer dense and as a Kronecker sum.
 
     Attributes:
-      name: of the network.
-      structure: of the layer.
+      name: the network's name.
+      structure: the layer's structure.
       batch: examples of a step.
-      entries: by kind of the layer.
+      entries: the entries by kind of the layer.
     """
 
     name: str
@@ -103,13 +103,13 @@ class Results:
     """All numbers of a benchmark.
 
     Attributes:
-      command: that makes them.
-      versions: of packages, and the git revision.
+      command: the command that makes them.
+      versions: the versions of packages, and the git revision.
       machine: what it runs on.
       peers: versions of the peers, or why they are missing.
       sessions: one for every start of the command: peaks of the machine, at its start and end.
-      cases: by key.
-      networks: by name.
+      cases: the cases' numbers by key.
+      networks: the networks' numbers by name.
     """
 
     command: str

@@ -33,12 +33,12 @@ class Options:
     """What to measure.
 
     Attributes:
-      cases: in this order.
+      cases: the cases, in the order of measuring.
       networks: names of networks, of `networks.NETWORKS`.
       peers: names of `peer_layers.PEERS`.
       peers_python: interpreter that has them.
       seconds: measuring time of a case, about; half of it more for every peer.
-      command: that was given.
+      command: the command that was given.
     """
 
     cases: Sequence[Case]

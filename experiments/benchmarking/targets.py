@@ -15,10 +15,10 @@ class Target:
     """A bound on a ratio.
 
     Attributes:
-      title: of what.
+      title: what the ratio is of.
       limit: the bound.
       at_most: whether it is an upper one.
-      ratio: of a case; None where the target says nothing, or a number is missing.
+      ratio: the ratio of a case; None where the target says nothing, or a number is missing.
     """
 
     title: str
@@ -33,7 +33,7 @@ class Outcome:
 
     Attributes:
       target: the target.
-      ratios: by case or network, the worst first.
+      ratios: the ratios by case or network, the worst first.
     """
 
     target: Target

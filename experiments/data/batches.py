@@ -51,7 +51,7 @@ class TrainBatches:
     Args:
       data: the examples.
       batch_size: examples per batch, 1 <= batch_size <= len(data).
-      seed: of all permutations, >= 0.
+      seed: the seed of all permutations, >= 0.
 
     Attributes:
       steps_per_epoch: number of batches in an epoch.

@@ -35,7 +35,7 @@ class CompressionRequest:
       weighted: whether the errors of outputs on the training images count, not those of kernels.
       reordered: whether hidden units are put in the order that suits the structures best.
       finetune_epochs: epochs of fine-tuning; None: a third of the config's `train.num_epochs`.
-      learning_rate: of the fine-tuning; None: the config's.
+      learning_rate: the learning rate of the fine-tuning; None: the config's.
       distill: weight of the source's classes in the loss of the fine-tuning; 0: no distillation.
     """
 
@@ -56,7 +56,7 @@ class ReadyCompression:
     Attributes:
       plan: what becomes of the layers.
       config: the whole config of the run that does it.
-      run: that run; None where no folder was named for it.
+      run: the run itself; None where no folder was named for it.
     """
 
     plan: CompressionPlan

@@ -52,7 +52,7 @@ def drawn_examples(draw: Draw, split: str, size: int, name: str) -> Iterator[tup
       draw: can be pickled; see `Draw`.
       split: `train` or `test`; the two have different randomness.
       size: number of examples.
-      name: of the set, for the line of progress.
+      name: the set's name, for the line of progress.
     """
     chunks = [range(start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK)]
     draw_chunk = functools.partial(_draw_chunk, draw, _SPLIT_KEYS[split])

@@ -35,10 +35,10 @@ def parse_variant(name: str, variant: str, characters: str) -> CharacterConfig:
     """Returns the configuration that a variant asks for.
 
     Args:
-      name: of the data set, for messages.
+      name: the name of the data set, for messages.
       variant: ``SIDE`` for all characters in images of that side, or ``SIDE-COUNT`` for the first
         ones; empty: ``48``.
-      characters: all that the set has.
+      characters: all characters that the set has.
 
     Raises:
       ValueError: the variant cannot be read, or is out of range.

@@ -87,7 +87,7 @@ def draw(
       characters: the classes, which take turns.
       side: pixels of the square image.
       rng: gives all that is chance.
-      number: of the image.
+      number: the number of the image.
     """
     label = number % len(characters)
     lines = _written(rng, strokes(characters[label]))

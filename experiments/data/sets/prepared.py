@@ -17,7 +17,7 @@ def load(name: str, data_dir: str | None = None) -> DataSet:
     features ``image`` (uint8, of one size) and ``label``, and the splits ``train`` and ``test``.
 
     Args:
-      name: of the set, or ``set/config``.
+      name: the set's name, or ``set/config``.
       data_dir: see `load_tfds`.
 
     Raises:

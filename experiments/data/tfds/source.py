@@ -31,7 +31,7 @@ def load_tfds(
       name: TFDS's name of a set with the features ``image`` (uint8, of one size) and ``label``.
       data_dir: the TFDS folder, which holds ``name/version``. None or empty: the environment
         variable ``TFDS_DATA_DIR``, else TFDS's default, ``~/tensorflow_datasets``.
-      train: see `read`.
+      train: see `read_builder`.
       alternative: what else a user can do who has no network; ends the error message.
 
     Raises:
@@ -74,8 +74,8 @@ def prepared_builder(
 
     Args:
       make: returns the builder, for the folder that `load` would take.
-      data_dir: see `load`.
-      alternative: see `load`.
+      data_dir: see `load_tfds`.
+      alternative: see `load_tfds`.
 
     Raises:
       FileNotFoundError, ValueError: as `prepare.prepare`.
@@ -108,7 +108,7 @@ def read_builder(builder: tfds.core.DatasetBuilder, train: str = "train") -> Dat
     The examples come in an order of their own, whatever the order in the files.
 
     Args:
-      builder: of a set with the features ``image`` (uint8, of one size) and ``label``.
+      builder: the builder of a set with the features ``image`` (uint8, of one size) and ``label``.
       train: the splits to train on, in TFDS's notation: ``train+extra``.
 
     Raises:

@@ -25,7 +25,7 @@ class Job:
     """A process to run for a trial; plain data, so that it can travel to another machine.
 
     Attributes:
-      name: of the trial.
+      name: the name of the trial.
       folder: the trial's, absolute; it exists.
       command: the program and its arguments.
       cwd: where it runs.

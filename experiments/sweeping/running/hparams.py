@@ -18,10 +18,10 @@ def write_hparams(folder: Path, overrides: Overrides, fields: list[str], config:
     """Adds an events file with a finished run's hyper-parameters and results, once.
 
     Args:
-      folder: of the run, with `config.json` and `result.json`.
-      overrides: the trial's.
-      fields: all that vary in the sweep; those that the trial leaves alone are shown as they are
-        in its config.
+      folder: the folder of the run, with `config.json` and `result.json`.
+      overrides: the overrides of the trial.
+      fields: all fields that vary in the sweep; those that the trial leaves alone are shown as
+        they are in its config.
       config: the trial's config, nested.
 
     Raises:

@@ -23,7 +23,7 @@ class Plan:
     Attributes:
       config: the sweep config's file, with its variant: `configs/sweeps/mnist_ranks.py:quick`.
       base: the base config's file.
-      trials: in the order in which they start.
+      trials: the trials, in the order in which they start.
     """
 
     config: str
@@ -76,8 +76,8 @@ def trial_configs(
     """Returns every trial's whole config, by the trial's name, checked as training will.
 
     Args:
-      plan: the sweep's.
-      trials: those of the plan that count; None: all.
+      plan: the plan of the sweep.
+      trials: the trials of the plan that count; None: all.
       workdir: the sweep's folder, where known: teachers and sources of trials that are finished
         there may be gone.
 

@@ -68,10 +68,10 @@ def status_line(
     """Returns one line: counts, time left, and what runs, each with its step and metric.
 
     Args:
-      trial_states: of all trials that this runner shall finish.
+      trial_states: the states of all trials that this runner shall finish.
       elapsed: seconds for which each of those that run has been running.
       slots: trials at once.
-      workdir: of the sweep.
+      workdir: the folder of the sweep.
     """
     counts = collections.Counter(trial_state.state for trial_state in trial_states)
     parts = [f"{counts[DONE]}/{len(trial_states)} done", f"{counts[RUNNING]} running"]

@@ -37,8 +37,8 @@ class RayExecutor:
 
         Args:
           parallel: trials at once. 0: as many as the resources allow.
-          address: of a running cluster, `auto` or `host:port`. Empty: Ray starts here, for this
-            sweep alone.
+          address: the address of a running cluster, `auto` or `host:port`. Empty: Ray
+            starts here, for this sweep alone.
           cpus_per_trial: CPU cores of a trial. 0: all cores divided by `parallel`, or 1.
           gpus_per_trial: GPUs of a trial, which may be a fraction. -1: all GPUs divided by
             `parallel`, or 1 if there are any.

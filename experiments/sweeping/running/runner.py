@@ -69,8 +69,8 @@ def run_sweep(
     """Checks some trials of a plan, then runs them in `workdir`; returns where they stand.
 
     Args:
-      plan: the sweep's.
-      trials: those of the plan to run.
+      plan: the plan of the sweep.
+      trials: the trials of the plan to run.
       workdir: the sweep's folder, absolute; made if need be.
       make_executor: returns what runs them; called once all is checked.
       max_attempts: how often a trial that fails is tried.
@@ -131,8 +131,8 @@ class SweepRunner:
     """Runs some trials of a plan; the sweep must be locked for this process.
 
     Attributes:
-      plan: the sweep's.
-      trials: those of the plan to run.
+      plan: the plan of the sweep.
+      trials: the trials of the plan to run.
       configs: the config of every one of `trials`, by its name, nested.
       workdir: the sweep's folder, absolute.
       executor: what runs them.

@@ -25,7 +25,7 @@ class TrialState:
     """What `trial.json` holds.
 
     Attributes:
-      name: of the trial's folder.
+      name: the name of the trial's folder.
       overrides: the fields in which it differs from the base config.
       command: the line that runs it in a shell.
       state: `pending` (also when interrupted), `running`, `done`, `failed`, or `stopped` (early,
@@ -33,7 +33,7 @@ class TrialState:
       attempts: how often it was started.
       reason: why its last attempt failed, as a word for programs: `experiments.runs.DIVERGED`; None
         where no word is known.
-      error: of a failed attempt: a line that says why, then the end of its log.
+      error: what a failed attempt said: a line that says why, then the end of its log.
       started: when the last attempt was, UTC.
       finished: when it ended, UTC.
       seconds: how long its attempts took, together.
