@@ -4,7 +4,7 @@
 
 trains on `kanji_strokes`, 200 characters drawn from their strokes on first use, no download. The
 handwritten characters of CASIA-HWDB are read from their official `.gnt` files, see
-`experiments/data/casia_hwdb.py`; a set prepared already in a TFDS folder is found by its name:
+`experiments/data/sets/casia_hwdb.py`; a set prepared already in a TFDS folder is found by its name:
 
     --config.data.name=casia_hwdb/48-200
     --config.data.name=NAME --config.data.data_dir=FOLDER --config.model.num_classes=195
@@ -25,9 +25,8 @@ On 67,000 real characters all layers do much better with more weight decay
 
 from ml_collections import ConfigDict
 
-from configs import mnist
+from experiments.config import default_config, layer_fields
 
-_DENSE = {"kind": "dense", "structure": "", "rank": 0, "num_factors": 2}
 _SIZES = {
     "small": {
         "data": "kanji_strokes/48-200",
@@ -64,7 +63,7 @@ def get_config(size: str = "small") -> ConfigDict:
             f"configs/characters.py has no size {size!r}; take one of {', '.join(_SIZES)}."
         )
     of = _SIZES[size]
-    config = mnist.get_config()
+    config = default_config()
     config.data.update({"name": of["data"], "num_validation": 2_000})
     config.model = ConfigDict(
         {
@@ -75,14 +74,10 @@ def get_config(size: str = "small") -> ConfigDict:
             "first_kernel": 5,
             "hidden": of["hidden"],
             "dropout": 0.0,
-            "fc1": _layer(of["fc1"]),
-            "fc2": _layer(of["fc2"]),
+            "fc1": layer_fields(of["fc1"]),
+            "fc2": layer_fields(of["fc2"]),
         }
     )
     config.train.num_epochs = 10
     config.optimizer.update({"learning_rate": 4e-3, "factor_gain": 0.25})
     return config
-
-
-def _layer(structure: str) -> dict:
-    return _DENSE | ({"kind": "kfc", "structure": structure} if structure else {})

@@ -25,57 +25,23 @@ Trained on all images, `--config.data.num_validation=0`, with seeds 0, 1 and 2: 
 
 from ml_collections import ConfigDict
 
+from experiments.config import default_config, layer_fields
+
 
 def get_config() -> ConfigDict:
     """Returns the config."""
-    return ConfigDict(
+    config = default_config()
+    config.data.update({"name": "mnist", "num_validation": 5_000})
+    config.model = ConfigDict(
         {
-            "seed": 0,
-            "data": {
-                "name": "mnist",
-                "data_dir": "",  # empty: TFDS's default
-                "num_validation": 5_000,  # cut from the training images; 0: train on all
-            },
-            "augmentation": {
-                "shift": 2,  # pixels; every training image is moved by at most that, either way
-            },
-            "model": {
-                "name": "lenet5",
-                "image_shape": (28, 28, 1),
-                "num_classes": 10,
-                # 16 positions x 50 channels go to 20 x 25 features
-                "fc1": {"kind": "kfc", "structure": "2:16x20*50x25", "rank": 0, "num_factors": 2},
-                "fc2": {"kind": "dense", "structure": "", "rank": 0, "num_factors": 2},
-            },
-            "train": {
-                "batch_size": 128,
-                "num_epochs": 6,
-                "label_smoothing": 0.0,
-                "eval_batch_size": 500,
-                "log_every": 100,  # steps
-                "checkpoint_every_epochs": 1,
-                "test_at_end": True,  # the test split is looked at once, after the last step
-            },
-            "optimizer": {
-                "name": "adamw",  # or sgd, whose momentum is b1
-                "learning_rate": 2e-3,  # the highest one
-                "schedule": "cosine",  # or constant; both after a linear warm-up
-                "warmup_epochs": 1.0,
-                "weight_decay": 1e-4,  # not of biases and normalisation
-                "b1": 0.9,
-                "b2": 0.999,
-                "scale_factors": True,  # kfc_jax.scale_factor_updates, with this gain: the whole
-                "factor_gain": 1.0,  # rule, as learning_rate is below the network's best (8e-3)
-            },
-            "compression": {
-                "source": "",  # the --workdir of a finished run to start from; empty: from scratch
-                "weighted": True,  # least errors of layers' outputs on its images, not of kernels
-                "reordered": True,  # hidden units in the order that suits the structures best
-            },
-            "distillation": {
-                "teacher": "",  # the --workdir of a finished run; empty: no teacher
-                "weight": 0.5,  # of the teacher's classes in the loss; 1: the labels do not count
-                "temperature": 2.0,
-            },
+            "name": "lenet5",
+            "image_shape": (28, 28, 1),
+            "num_classes": 10,
+            "fc1": layer_fields("2:16x20*50x25"),  # 16 positions x 50 channels to 20 x 25 features
+            "fc2": layer_fields(),
         }
     )
+    config.train.num_epochs = 6
+    # The whole rule for factors, as the learning rate is below the network's best (8e-3).
+    config.optimizer.update({"learning_rate": 2e-3, "factor_gain": 1.0})
+    return config

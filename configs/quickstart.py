@@ -7,14 +7,22 @@ Seed 0: test error 2.00% (on 1,000 digits), in about 26 s on 2 CPU cores.
 
 from ml_collections import ConfigDict
 
-from configs import mnist
+from experiments.config import default_config, layer_fields
 
 
 def get_config() -> ConfigDict:
     """Returns the config."""
-    config = mnist.get_config()
-    config.data.name = "mnist_5k"
-    config.data.num_validation = 500
-    config.train.num_epochs = 15
-    config.train.log_every = 20
+    config = default_config()
+    config.data.update({"name": "mnist_5k", "num_validation": 500})
+    config.model = ConfigDict(
+        {
+            "name": "lenet5",
+            "image_shape": (28, 28, 1),
+            "num_classes": 10,
+            "fc1": layer_fields("2:16x20*50x25"),
+            "fc2": layer_fields(),
+        }
+    )
+    config.train.update({"num_epochs": 15, "log_every": 20})
+    config.optimizer.update({"learning_rate": 2e-3, "factor_gain": 1.0})
     return config

@@ -24,7 +24,7 @@ On a subset of 20,000 real digits all layers do better with more weight decay, K
 
 from ml_collections import ConfigDict
 
-from configs import mnist
+from experiments.config import default_config, layer_fields
 
 _MODELS = {
     "small": {
@@ -52,7 +52,7 @@ def get_config(size: str = "small") -> ConfigDict:
     if size not in _MODELS:
         raise ValueError(f"configs/svhn.py has no size {size!r}; take one of {', '.join(_MODELS)}.")
     model = _MODELS[size]
-    config = mnist.get_config()
+    config = default_config()
     config.data.update({"name": "svhn_synthetic", "num_validation": 2_000})
     config.model = ConfigDict(
         {
@@ -63,8 +63,8 @@ def get_config(size: str = "small") -> ConfigDict:
             "first_kernel": model["first_kernel"],
             "hidden": 512,
             "dropout": 0.0,
-            "fc1": {"kind": "kfc", "structure": model["structure"], "rank": 0, "num_factors": 2},
-            "fc2": {"kind": "dense", "structure": "", "rank": 0, "num_factors": 2},
+            "fc1": layer_fields(model["structure"]),
+            "fc2": layer_fields(),
         }
     )
     config.train.num_epochs = 12

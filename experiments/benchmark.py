@@ -1,12 +1,12 @@
 """Times a KFC layer against a dense one and others: `python -m experiments.benchmark --out=DIR`.
 
-Every cell is a layer's shape, a rank, a batch and a pass: dense, one naive einsum, our layer by its
+Every case is a layer's shape, a rank, a batch and a pass: dense, one naive einsum, our layer by its
 plan and by every strategy, low rank of the same size, and other libraries' layers where installed
-(requirements-peers.txt). The folder gets `results.json` and `results.csv` as cells finish,
+(requirements-peers.txt). The folder gets `results.json` and `results.csv` as cases finish,
 `summary.md` with the targets, and `speedup.png`. The same command goes on where it was stopped.
 
     --quick                       one layer, two batches: about 3 minutes on two cores
-    --shapes=784x1024 --ranks=4 --batches=256 --passes=forward      some cells
+    --shapes=784x1024 --ranks=4 --batches=256 --passes=forward      some cases
     --networks                    also whole training steps of LeNet and of the SVHN network
     --peers= --peers_python=...   no peers; or an environment of their own
     --calibrate --costs=FILE      instead, measure this machine's constants for the planner
@@ -25,28 +25,33 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.benchmarking import cases as all_cells
-from experiments.benchmarking.calibration import calibrate
-from experiments.benchmarking.networks import CONFIGS
-from experiments.benchmarking.peer_layers import PEERS
-from experiments.benchmarking.runner import Options, run
+from experiments.benchmarking import (
+    BATCHES,
+    NETWORKS,
+    PASSES,
+    PEERS,
+    RANKS,
+    SHAPES,
+    Options,
+    all_cases,
+    calibrate,
+    run,
+)
 from experiments.system import command_line
 
 _OUT = flags.DEFINE_string("out", "runs/benchmark", "Folder of the results.")
-_SHAPES = flags.DEFINE_list("shapes", list(all_cells.SHAPES), "Layers, INPUTSxFEATURES.")
-_RANKS = flags.DEFINE_list("ranks", list(map(str, all_cells.RANKS)), "Ranks.")
-_BATCHES = flags.DEFINE_list("batches", list(map(str, all_cells.BATCHES)), "Batches.")
-_PASSES = flags.DEFINE_list(
-    "passes", list(all_cells.PASSES), "forward; training: forward and backward."
-)
-_QUICK = flags.DEFINE_bool("quick", False, "A few cells; the flags above choose others.")
+_SHAPES = flags.DEFINE_list("shapes", list(SHAPES), "Layers, INPUTSxFEATURES.")
+_RANKS = flags.DEFINE_list("ranks", list(map(str, RANKS)), "Ranks.")
+_BATCHES = flags.DEFINE_list("batches", list(map(str, BATCHES)), "Batches.")
+_PASSES = flags.DEFINE_list("passes", list(PASSES), "forward; training: forward and backward.")
+_QUICK = flags.DEFINE_bool("quick", False, "A few cases; the flags above choose others.")
 _NETWORKS = flags.DEFINE_bool("networks", False, "Whole training steps too.")
 _PEERS = flags.DEFINE_list("peers", list(PEERS), f"Other libraries, of {', '.join(PEERS)}.")
 _PEERS_PYTHON = flags.DEFINE_string(
     "peers_python", sys.executable, "Interpreter of the environment that has the peers."
 )
 _SECONDS = flags.DEFINE_float(
-    "seconds", 1.5, "Time to measure a cell; compilation and slow contenders come on top."
+    "seconds", 1.5, "Time to measure a case; compilation and slow contenders come on top."
 )
 _CALIBRATE = flags.DEFINE_bool("calibrate", False, "Measure the planner's constants instead.")
 _COSTS = flags.DEFINE_string("costs", "runs/costs.json", "With --calibrate: file to write.")
@@ -68,7 +73,7 @@ def main(argv: list[str]) -> None:
             return
         out = _path(_OUT.value)
         run(_options(), out)
-    print((out / "summary.md").read_text().split("## Cells")[0].split("## Targets")[1])
+    print((out / "summary.md").read_text().split("## Cases")[0].split("## Targets")[1])
     print(f"{time.monotonic() - start:.0f} s; all numbers and pictures are in {out}")
 
 
@@ -79,7 +84,7 @@ def _options() -> Options:
         else flag.value
         for flag in (_SHAPES, _RANKS, _BATCHES, _PASSES, _SECONDS)
     }
-    cells = all_cells.cells(
+    to_measure = all_cases(
         values["shapes"],
         _whole_numbers("ranks", values["ranks"]),
         _whole_numbers("batches", values["batches"]),
@@ -90,8 +95,8 @@ def _options() -> Options:
     if unknown := [name for name in _PEERS.value if name not in PEERS]:
         raise ValueError(f"--peers holds {unknown[0]!r}; take of {', '.join(PEERS)}.")
     return Options(
-        cells=cells,
-        networks=tuple(CONFIGS) if _NETWORKS.value else (),
+        cases=to_measure,
+        networks=tuple(NETWORKS) if _NETWORKS.value else (),
         peers=_PEERS.value,
         peers_python=_PEERS_PYTHON.value,
         seconds=values["seconds"],

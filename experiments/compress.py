@@ -20,9 +20,12 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments.system import command_line
-from experiments.training import command as training_command
-from experiments.training import compression_request as compressing
-from experiments.training import run as training
+from experiments.training import (
+    CompressionRequest,
+    endings_in_a_line,
+    plan_run,
+    train_and_evaluate,
+)
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File with a get_config() function. Default: the config of the run in --from."
@@ -64,10 +67,10 @@ flags.mark_flags_as_required(["from", "budget"])
 def main(argv: list[str]) -> None:
     """Compresses, and turns what a user can cause into one line and an exit code."""
     command_line.refuse_arguments(argv)
-    with command_line.mistakes_in_a_line():
+    with endings_in_a_line():
         if not (_WORKDIR.value or _DRY_RUN.value):
             raise ValueError("--workdir is missing; name a folder for the new run, or --dry_run.")
-        request = compressing.Request(
+        request = CompressionRequest(
             source=_FROM.value,
             budget=_BUDGET.value,
             method=_METHOD.value,
@@ -78,16 +81,10 @@ def main(argv: list[str]) -> None:
             distill=_DISTILL.value,
         )
         print(f"Planning (may take minutes): {request.budget} of {request.source}", flush=True)
-        planned = compressing.make_plan(request, _CONFIG.value, _WORKDIR.value)
+        planned = plan_run(request, _CONFIG.value, _WORKDIR.value)
         print(planned.plan, flush=True)
-        if _DRY_RUN.value:
-            return
-        run = training.prepare(planned.config, _WORKDIR.value)
-        if training_command.show_result(run):
-            return
-        training_command.claim(run)
-        images, start = compressing.start(planned, run)
-    training_command.train(run, images, start)
+        if not _DRY_RUN.value:
+            train_and_evaluate(planned.prepare())
 
 
 if __name__ == "__main__":

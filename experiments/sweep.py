@@ -13,13 +13,17 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from experiments.sweeping.executors import Executor, LocalExecutor
-from experiments.sweeping.machine import available_cores, available_gpus, shares
-from experiments.sweeping.plan import Plan, load_plan, trial_configs
-from experiments.sweeping.ray_executor import RayExecutor
-from experiments.sweeping.records import FAILED, is_finished, open_record
-from experiments.sweeping.runner import SweepInterrupted, run_sweep
-from experiments.sweeping.trials import Trial, select
+from experiments.sweeping.running import (
+    MAX_ATTEMPTS,
+    Executor,
+    LocalExecutor,
+    RayExecutor,
+    SweepInterrupted,
+    TrialState,
+    load_plan,
+    preview,
+    run_sweep,
+)
 from experiments.system import command_line
 
 _CONFIG = flags.DEFINE_string(
@@ -33,7 +37,10 @@ _PARALLEL = flags.DEFINE_integer(
 _FILTER = flags.DEFINE_string("filter", "", "Run only trials with this in their name; * and ? fit.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the trials and their commands, run nothing.")
 _MAX_ATTEMPTS = flags.DEFINE_integer(
-    "max_attempts", 3, "How often a failing trial is tried, per start of the sweep.", lower_bound=1
+    "max_attempts",
+    MAX_ATTEMPTS,
+    "How often a failing trial is tried, per start of the sweep.",
+    lower_bound=1,
 )
 _EARLY_STOPPING = flags.DEFINE_bool(
     "early_stopping", False, "Stop trials that do worse than others of the same model and seed."
@@ -51,13 +58,12 @@ def main(argv: list[str]) -> None:
     workdir = Path(_WORKDIR.value).expanduser().absolute()
     with command_line.mistakes_in_a_line():
         plan = load_plan(_CONFIG.value)
-        trials = select(plan.trials, _FILTER.value)
+        trials = plan.matching(_FILTER.value)
         if _DRY_RUN.value:
-            trial_configs(plan, trials, workdir)
-            _show(plan, trials, workdir)
+            _show(preview(plan, trials, workdir))
             return
         try:
-            records = run_sweep(
+            trial_states = run_sweep(
                 plan,
                 trials,
                 workdir,
@@ -68,25 +74,23 @@ def main(argv: list[str]) -> None:
         except SweepInterrupted as interrupted:
             command_line.fail(str(interrupted), 128 + interrupted.signum)
     _report(workdir)
-    if failed := [record for record in records if record.state == FAILED]:
-        names = "".join(f"\n  {record.name}" for record in failed)
-        said = f"{len(failed)} of {len(records)} trials failed, see their log.txt:{names}"
+    if failed := [one for one in trial_states if one.has_failed]:
+        names = "".join(f"\n  {one.name}" for one in failed)
+        said = f"{len(failed)} of {len(trial_states)} trials failed, see their log.txt:{names}"
         command_line.fail(said)
 
 
 def _executor() -> Executor:
     if _EXECUTOR.value == "ray":
         return RayExecutor(_PARALLEL.value, _RAY_ADDRESS.value, _CPUS.value, _GPUS.value)
-    return LocalExecutor(shares(_PARALLEL.value, available_cores(), available_gpus()))
+    return LocalExecutor.of_this_machine(_PARALLEL.value)
 
 
-def _show(plan: Plan, trials: list[Trial], workdir: Path) -> None:
-    for trial in trials:
-        command = trial.command(plan.base, Path(_WORKDIR.value))
-        record = open_record(trial, workdir / trial.name, command)
-        print(f"{record.state:8}{trial.name}\n        {command}")
-    done = sum(is_finished(workdir / trial.name) for trial in trials)
-    print(f"{len(trials)} trials, {done} of them done; nothing was run.")
+def _show(trial_states: list[TrialState]) -> None:
+    for one in trial_states:
+        print(f"{one.state:8}{one.name}\n        {one.command}")
+    done = sum(one.is_done for one in trial_states)
+    print(f"{len(trial_states)} trials, {done} of them done; nothing was run.")
 
 
 def _report(workdir: Path) -> None:

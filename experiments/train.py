@@ -10,8 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments.system import command_line
-from experiments.training import command as training_command
-from experiments.training import run as training
+from experiments.training import endings_in_a_line, prepare, train_and_evaluate
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File with a get_config() function, for example configs/mnist.py."
@@ -25,14 +24,8 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(argv: list[str]) -> None:
     """Trains, and turns what a user can cause into one line and an exit code."""
     command_line.refuse_arguments(argv)
-    with command_line.mistakes_in_a_line():
-        run = training.prepare(_CONFIG.value, _WORKDIR.value)
-        if training_command.show_result(run):
-            return
-        training_command.claim(run)
-        images = training.load_images(run.config)
-        start = training.make_start(run, images)
-    training_command.train(run, images, start)
+    with endings_in_a_line():
+        train_and_evaluate(prepare(_CONFIG.value, _WORKDIR.value))
 
 
 if __name__ == "__main__":

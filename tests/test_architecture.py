@@ -27,7 +27,8 @@ def imports_of(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports say the whole path"
-            yield node.module
+            is_top = node.module == "experiments"
+            yield from (f"{node.module}.{a.name}" for a in node.names) if is_top else [node.module]
 
 
 @pytest.mark.parametrize("wing", WINGS)
@@ -68,3 +69,52 @@ def test_structures_need_no_jax():
     for path in (ROOT / "kfc_jax" / "structures").glob("*.py"):
         roots = {name.partition(".")[0] for name in imports_of(path)}
         assert not roots & {"jax", "flax", "optax", "numpy", "jaxtyping"}, path
+
+
+COMMANDS = ("train", "compress", "sweep", "report", "benchmark")
+ROOMS = {  # what each one may import, besides itself and the doors of `kfc_jax`
+    "config": (),
+    "system": (),
+    "runs": ("config", "system"),
+    "models": ("runs",),
+    "data": (),
+    "training": ("config", "system", "runs", "models", "data"),
+    "sweeping": ("config", "system", "runs", "training"),
+    "reporting": ("config", "system", "runs"),
+    "benchmarking": ("config", "system", "runs", "models", "training", "reporting"),
+}
+EXPERIMENTS = ROOT / "experiments"
+FOLDERS = sorted(door.parent for door in EXPERIMENTS.rglob("*/__init__.py"))
+
+
+def test_at_the_top_of_the_experiments_there_are_only_commands_and_rooms():
+    found = {module.name for module in pkgutil.iter_modules([str(EXPERIMENTS)])}
+    assert found == {*COMMANDS, *ROOMS}
+
+
+@pytest.mark.parametrize("room", [*COMMANDS, *ROOMS])
+def test_a_room_imports_only_doors_of_the_rooms_below(room):
+    for path in [*(EXPERIMENTS / room).rglob("*.py"), EXPERIMENTS / f"{room}.py"]:
+        for name in imports_of(path) if path.exists() else ():
+            top, *below = name.split(".")
+            assert top not in ("configs", "tests"), f"{path} imports {name}"
+            if top == "kfc_jax" and not (room == "benchmarking" and below[:1] == ["product"]):
+                assert ".".join(below) in {"", "text_table", *WINGS}, f"{path} imports {name}"
+            elif top == "experiments":
+                assert below[0] in (room, *ROOMS.get(room, ROOMS)), f"{path} imports {name}"
+                target = EXPERIMENTS.joinpath(*below)
+                # Inside a folder, and from those in it, modules are imported as such.
+                if below[0] != "reporting":
+                    assert target.is_dir() or target.parent in path.parents, (
+                        f"{path} imports {name}"
+                    )
+
+
+@pytest.mark.parametrize("folder", [f for f in FOLDERS if "reporting" not in f.parts], ids=str)
+def test_a_folder_has_a_door_of_a_few_names_that_are_told(folder):
+    door = importlib.import_module(".".join(folder.relative_to(ROOT).parts))
+    assert 1 <= len(door.__all__) <= 12
+    assert [name for name in door.__all__ if f"`{name}`" not in door.__doc__] == []
+    for name in {module.stem for module in folder.iterdir()} & set(door.__all__):
+        module = importlib.import_module(f"{door.__name__}.{name}")
+        assert getattr(door, name) is module, f"{name} hides a module"

@@ -10,7 +10,7 @@ import tomllib
 import pytest
 
 from experiments.reporting import filled, index_page
-from experiments.sweeping.plan import load_plan
+from experiments.sweeping.running import load_plan
 from experiments.sweeping.trials import select
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from experiments.sweeping.plan import load_plan, trial_configs
+from experiments.sweeping.running.plan import load_plan, trial_configs
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

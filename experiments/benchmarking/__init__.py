@@ -1,4 +1,50 @@
-"""The rooms of `experiments.benchmark`: what is timed, how, and what becomes of the numbers.
+"""What `experiments.benchmark` times, how, and what becomes of the numbers.
 
-`timing`, `peer_process` and `peer_layers` run in a peer's process and import no JAX.
+- `run`, `Options`: measures what is wanted, and writes everything.
+- `all_cases`: the combinations of `SHAPES`, `RANKS`, `BATCHES` and `PASSES`, the defaults of each.
+- `NETWORKS`: the networks whose whole training steps can be timed.
+- `PEERS`: the layers of other libraries.
+- `calibrate`: measures this machine's constants for the planner.
+
+Every name is imported when it is first used: a peer is timed in a process, and perhaps an
+environment, that has no JAX, and whose module lies in this folder.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from experiments.benchmarking.calibration import calibrate
+    from experiments.benchmarking.cases import BATCHES, PASSES, RANKS, SHAPES, all_cases
+    from experiments.benchmarking.networks import NETWORKS
+    from experiments.benchmarking.peer_layers import PEERS
+    from experiments.benchmarking.runner import Options, run
+
+__all__ = [
+    "BATCHES",
+    "NETWORKS",
+    "PASSES",
+    "PEERS",
+    "RANKS",
+    "SHAPES",
+    "Options",
+    "all_cases",
+    "calibrate",
+    "run",
+]
+
+_MODULES = {
+    "calibrate": "calibration",
+    "NETWORKS": "networks",
+    "PEERS": "peer_layers",
+    "Options": "runner",
+    "run": "runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'cases')}"), name)

@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 from jaxtyping import Array
 
-from experiments.benchmarking.cases import Cell
+from experiments.benchmarking.cases import Case
 from experiments.benchmarking.compiled import CompiledCall, compile_call
 from experiments.benchmarking.fitting import Measurement, fit, quality
 from experiments.benchmarking.timing import in_turns
@@ -29,8 +29,8 @@ _LAYERS = (  # inputs, features, and pairs of rank and batch
     (4608, 2048, ((1, 32), (4, 32), (16, 64), (4, 256))),
     (4096, 4096, ((1, 1), (4, 8), (16, 32), (1, 128), (4, 256))),
 )
-CELLS = tuple(
-    Cell(inputs, features, rank, batch, pass_)
+CASES = tuple(
+    Case(inputs, features, rank, batch, pass_)
     for inputs, features, pairs in _LAYERS
     for rank, batch in pairs
     for pass_ in ("forward", "backward")
@@ -53,12 +53,12 @@ def calibrate(path: Path, say: Callable[[str], None] = print) -> Costs:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()  # raises now rather than at the end
     start, measurements = time.monotonic(), []
-    for count, (cell, measured) in enumerate(measure(CELLS, before), 1):
+    for count, (case, measured) in enumerate(measure(CASES, before), 1):
         measurements += measured
-        left = (time.monotonic() - start) * (len(CELLS) / count - 1)
+        left = (time.monotonic() - start) * (len(CASES) / count - 1)
         fastest = min(m.seconds for m in measured)
         say(
-            f"{count:3}/{len(CELLS)} {left:5.0f} s left  {cell.key:32} "
+            f"{count:3}/{len(CASES)} {left:5.0f} s left  {case.key:32} "
             f"{len(measured):2} programs, fastest {fastest * 1e6:.0f} us"
         )
     costs = fit(measurements, before.loops, known=before)
@@ -69,31 +69,31 @@ def calibrate(path: Path, say: Callable[[str], None] = print) -> Costs:
         say(
             f"{name}: relative error {of.median_error:.0%} (median), {of.error_90:.0%} (90th "
             f"percentile); the choice within 10% of the fastest in {of.good_choices:.0%} of "
-            f"{len(CELLS)} cells, on average {of.mean_loss:.3f} times its time, at worst "
+            f"{len(CASES)} cases, on average {of.mean_loss:.3f} times its time, at worst "
             f"{of.worst_loss:.2f}"
         )
     say(f"To use them: export {COSTS_VARIABLE}={path}")
     return costs
 
 
-def measure(cells: Sequence[Cell], costs: Costs) -> Iterator[tuple[Cell, list[Measurement]]]:
-    """Yields every cell with times of its programs, each pass on its own.
+def measure(cases: Sequence[Case], costs: Costs) -> Iterator[tuple[Case, list[Measurement]]]:
+    """Yields every case with times of its programs, each pass on its own.
 
     Args:
-      cells: whose `pass_` is `forward` or `backward` (without the forward pass).
-      costs: which programs are worth measuring.
+      cases: the cases, whose `pass_` is `forward` or `backward` (without the forward pass).
+      costs: the constants at hand, which say what programs are worth measuring.
     """
-    for cell in cells:
-        programs = _worth_measuring(cell, costs)
-        arrays = cell.arrays()
-        calls = {str(index): _compile(cell, p, arrays) for index, p in enumerate(programs)}
+    for case in cases:
+        programs = _worth_measuring(case, costs)
+        arrays = case.arrays()
+        calls = {str(index): _compile(case, p, arrays) for index, p in enumerate(programs)}
         timings = in_turns(calls, _SECONDS * len(calls))
         yield (
-            cell,
+            case,
             [
                 Measurement(
-                    cell.key,
-                    functools.partial(_work, cell, program, costs),
+                    case.key,
+                    functools.partial(_work, case, program, costs),
                     timings[str(index)].median,
                 )
                 for index, program in enumerate(programs)
@@ -101,8 +101,8 @@ def measure(cells: Sequence[Cell], costs: Costs) -> Iterator[tuple[Cell, list[Me
         )
 
 
-def _worth_measuring(cell: Cell, costs: Costs) -> list[Program]:
-    programs = _programs(cell, costs)
+def _worth_measuring(case: Case, costs: Costs) -> list[Program]:
+    programs = _programs(case, costs)
     fastest = min(costs.seconds(p.work) for p in programs)
     chunks: dict[bool, list[int]] = {True: [], False: []}
     for program in programs:
@@ -122,21 +122,21 @@ def _ends(chunks: Sequence[int]) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _programs(cell: Cell, costs: Costs) -> tuple[Program, ...]:
-    backward = cell.pass_ == "backward"
-    return tuple(candidate_programs(cell.structure, cell.batch, costs, backward=backward))
+def _programs(case: Case, costs: Costs) -> tuple[Program, ...]:
+    backward = case.pass_ == "backward"
+    return tuple(candidate_programs(case.structure, case.batch, costs, backward=backward))
 
 
-def _work(cell: Cell, program: Program, costs: Costs, cache: float) -> Work:
+def _work(case: Case, program: Program, costs: Costs, cache: float) -> Work:
     """Returns a program's work on a machine with another cache."""
-    programs = _programs(cell, dataclasses.replace(costs, cache=cache))
+    programs = _programs(case, dataclasses.replace(costs, cache=cache))
     return programs[programs.index(program)].work
 
 
-def _compile(cell: Cell, program: Program, arrays: dict[str, Array]) -> CompiledCall:
+def _compile(case: Case, program: Program, arrays: dict[str, Array]) -> CompiledCall:
     factors = ((arrays["a"], arrays["b"]),)
-    bound = (program, cell.structure, None)
-    if cell.pass_ == "backward":
+    bound = (program, case.structure, None)
+    if case.pass_ == "backward":
         return compile_call(
             functools.partial(gradients, *bound), (arrays["x"], factors, arrays["g"])
         )

@@ -1,4 +1,4 @@
-"""The cells of the benchmark: a layer's shape, a rank, a batch, and one of two passes."""
+"""The cases of the benchmark: a layer's shape, a rank, a batch, and one of two passes."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ PASSES = ("forward", "training")
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class Case:
     """One comparison: ``x @ kernel`` for a sum of products of two balanced factors.
 
     Attributes:
-      inputs, features: of the layer.
+      inputs, features: the sizes of the layer.
       rank: products that are summed.
       batch: rows of ``x``.
       pass_: one of PASSES.
@@ -47,7 +47,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """A name for the cell that no other has."""
+        """A name for the case that no other has."""
         return f"{self.inputs}x{self.features}/r{self.rank}/b{self.batch}/{self.pass_}"
 
     @property
@@ -81,12 +81,12 @@ class Cell:
         }
 
 
-def cells(
+def all_cases(
     shapes: Sequence[str] = SHAPES,
     ranks: Sequence[int] = RANKS,
     batches: Sequence[int] = BATCHES,
     passes: Sequence[str] = PASSES,
-) -> list[Cell]:
+) -> list[Case]:
     """Returns every combination, those of a shape together.
 
     Raises:
@@ -100,11 +100,11 @@ def cells(
     if unknown := [name for name in passes if name not in PASSES]:
         raise ValueError(f"--passes holds {unknown[0]!r}; take of {', '.join(PASSES)}.")
     found = [
-        Cell(*size, rank, batch, pass_)
+        Case(*size, rank, batch, pass_)
         for size, pass_, batch, rank in itertools.product(sizes, passes, batches, ranks)
     ]
-    for cell in found:
-        _ = cell.structure  # raises if the rank is too high
+    for case in found:
+        _ = case.structure  # raises if the rank is too high
     return found
 
 

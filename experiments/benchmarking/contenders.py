@@ -1,4 +1,4 @@
-"""The functions that compete in a cell, on JAX's device: each is `x` times a kernel."""
+"""The functions that compete in a case, on JAX's device: each is `x` times a kernel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments.benchmarking.cases import Cell
+from experiments.benchmarking.cases import Case
 from kfc_jax import KroneckerStructure, kronecker_matmul, materialize
 from kfc_jax.product.cost_model import costs_of
 from kfc_jax.product.planner import make_plan, total
@@ -30,11 +30,11 @@ class Contender:
 
     Attributes:
       name: one of NAMES.
-      function: of `arguments`; returns the result, and in training also the gradients by `x` and
-        the parameters.
+      function: a function of `arguments`, which returns the result, and in training also the
+        gradients by `x` and the parameters.
       arguments: arrays.
-      flops: of one call.
-      plan: in words, for our layer.
+      flops: the FLOPs of one call.
+      plan: the plan in words, for our layer.
     """
 
     name: str
@@ -44,28 +44,28 @@ class Contender:
     plan: str = ""
 
 
-def contenders(cell: Cell) -> Iterator[Contender]:
-    """Yields the contenders of a cell, on the same inputs and, low rank apart, the same kernel."""
-    arrays, structure = cell.arrays(), cell.structure
+def contenders(case: Case) -> Iterator[Contender]:
+    """Yields the contenders of a case, on the same inputs and, low rank apart, the same kernel."""
+    arrays, structure = case.arrays(), case.structure
     x, g = arrays["x"], arrays["g"]
     factors = ((arrays["a"], arrays["b"]),)
 
     def contender(name: str, product: Callable, parameters: Any, flops: float, plan: str = ""):
-        if cell.pass_ == "forward":
+        if case.pass_ == "forward":
             return Contender(name, product, (x, parameters), flops, plan)
         function = functools.partial(forward_and_backward, product)
         return Contender(name, function, (x, parameters, g), flops, plan)
 
     kernel = jax.jit(functools.partial(materialize, structure=structure))(factors)
-    yield contender("dense", jnp.matmul, kernel, cell.dense_flops)
+    yield contender("dense", jnp.matmul, kernel, case.dense_flops)
     naive = functools.partial(naive_einsum, structure)
-    yield contender("einsum", naive, factors, einsum_flops(structure, cell.batch) * cell.products)
+    yield contender("einsum", naive, factors, einsum_flops(structure, case.batch) * case.products)
     matrices = low_rank_matrices(structure)
-    flops = 2 * cell.batch * sum(matrix.size for matrix in matrices) * cell.products
+    flops = 2 * case.batch * sum(matrix.size for matrix in matrices) * case.products
     yield contender("low_rank", _two_matrices, matrices, flops)
     for name in ("planned", *STRATEGIES):
         strategy = "auto" if name == "planned" else name
-        flops, plan = _planned(cell, strategy)
+        flops, plan = _planned(case, strategy)
         product = functools.partial(_ours, structure, strategy)
         yield contender(name, product, factors, flops, plan)
 
@@ -107,22 +107,22 @@ def low_rank_matrices(structure: KroneckerStructure) -> tuple[Array, Array]:
     return u, v
 
 
-def floor_work(cell: Cell) -> tuple[float, float]:
+def floor_work(case: Case) -> tuple[float, float]:
     """Returns the FLOPs and the bytes that the product needs, whatever the strategy.
 
     FLOPs: the cheapest order, or with the kernel formed; forward and backward are three times the
     forward pass (nothing computed again). Bytes: every input, result and gradient once.
     """
-    structure = cell.structure
-    arrays = cell.batch * (cell.inputs + cell.features) + structure.num_parameters
+    structure = case.structure
+    arrays = case.batch * (case.inputs + case.features) + structure.num_parameters
     # In training also the gradients of all of these, one read and two written.
-    passes = 2 if cell.pass_ == "training" else 1
-    return cell.products * structure.flops(cell.batch), 4.0 * passes * arrays
+    passes = 2 if case.pass_ == "training" else 1
+    return case.products * structure.flops(case.batch), 4.0 * passes * arrays
 
 
-def floor_seconds(cell: Cell, peak_flops: float, bandwidth: float) -> float:
+def floor_seconds(case: Case, peak_flops: float, bandwidth: float) -> float:
     """Returns the time below which no strategy gets on a machine of that peak and bandwidth."""
-    flops, bytes_ = floor_work(cell)
+    flops, bytes_ = floor_work(case)
     return max(flops / peak_flops, bytes_ / bandwidth)
 
 
@@ -134,12 +134,12 @@ def _two_matrices(x: Array, matrices: tuple[Array, Array]) -> Array:
     return x @ matrices[0] @ matrices[1]
 
 
-def _planned(cell: Cell, strategy: str) -> tuple[float, str]:
-    """Returns FLOPs and plans, in words, of the passes of a cell."""
+def _planned(case: Case, strategy: str) -> tuple[float, str]:
+    """Returns FLOPs and plans, in words, of the passes of a case."""
     costs = costs_of(jax.default_backend())
     flops, words = 0.0, []
-    for backward in (False, True)[: 2 if cell.pass_ == "training" else 1]:
-        plan = make_plan(cell.structure, cell.batch, costs, strategy=strategy, backward=backward)
+    for backward in (False, True)[: 2 if case.pass_ == "training" else 1]:
+        plan = make_plan(case.structure, case.batch, costs, strategy=strategy, backward=backward)
         flops += total(plan).flops
         for program in plan:
             order = "A first" if program.left_first else "B first"

@@ -38,7 +38,7 @@ class Quality:
     """How well constants predict measurements.
 
     Attributes:
-      median_error: of the relative errors.
+      median_error: the median of the relative errors.
       error_90: their 90th percentile.
       good_choices: fraction of groups in which the program predicted to be fastest is within 10%
         of the fastest.
@@ -61,7 +61,7 @@ def fit(measurements: Sequence[Measurement], loops: bool, known: Costs | None = 
     constants are changed as long as that makes the choices better; so are those of ``known``.
 
     Args:
-      measurements: of several groups.
+      measurements: the measurements of several groups.
       loops: whether the platform's plans may loop over samples.
       known: constants to start from as well, if they are of such a platform.
     """

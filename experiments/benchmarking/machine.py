@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from experiments.benchmarking.compiled import compile_call
 from experiments.benchmarking.timing import in_turns
-from experiments.runs.provenance import device
-from experiments.sweeping.machine import available_cores
+from experiments.runs import provenance
+from experiments.system import available_cores
 
 _SIDE = 2048  # of the matrices whose product gives the peak
 _NUMBERS = 2**24  # 64 MiB, more than most caches hold
@@ -28,7 +28,7 @@ class Peaks:
     Attributes:
       flops: per second, of a product of large float32 matrices.
       bandwidth: bytes per second, read and written, of a copy of a large array.
-      call_seconds: of a compiled function that does nothing, called from Python.
+      call_seconds: the seconds of a compiled function that does nothing, called from Python.
     """
 
     flops: float
@@ -62,7 +62,7 @@ class LoadMeter:
     """Tells how much of the cores' time other processes took since it was made.
 
     Args:
-      pids: of processes that belong to this one.
+      pids: the processes that belong to this one.
     """
 
     def __init__(self, pids: Sequence[int] = ()):
@@ -103,7 +103,7 @@ def _process_seconds(pid: int) -> float:
 
 def description() -> dict[str, Any]:
     """Returns what the benchmark runs on."""
-    return device() | {
+    return provenance.device() | {
         "cpu": cpu_model(),
         "cores": len(available_cores()),
         "memory_gib": round(_pages("SC_PHYS_PAGES") / 2**30, 1),

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import mnist, svhn
 from experiments.benchmarking.results import Entry, NetworkResult
 from experiments.benchmarking.timing import in_turns
+from experiments.config import load_config
 from experiments.models import make_model
-from experiments.system.devices import shardings
-from experiments.training.optimizers import learning_rate_schedule, make_optimizer
-from experiments.training.steps import compile_train_step, create_state
+from experiments.system import shardings
+from experiments.training import (
+    compile_train_step,
+    create_state,
+    learning_rate_schedule,
+    make_optimizer,
+)
 
 KINDS = ("dense", "kfc")
-CONFIGS = {"LeNet": mnist.get_config, "SVHN small": svhn.get_config}
+NETWORKS = {"LeNet": "mnist.py", "SVHN small": "svhn.py:small"}
+"""The networks that can be timed, and the files of their configs."""
+
+_CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def measure_network(name: str, seconds: float) -> NetworkResult:
     """Times training steps of a network on random images, once for every kind of `fc1`.
 
     Args:
-      name: one of CONFIGS.
+      name: one of NETWORKS.
       seconds: how long to measure, about.
     """
-    config = CONFIGS[name]()
+    config = load_config(str(_CONFIGS / NETWORKS[name]))
     steps = {kind: TrainingStep(config, kind) for kind in KINDS}
     timings = in_turns(steps, seconds)
     entries = {
@@ -46,8 +54,8 @@ class TrainingStep:
     """A network in training, always on the same batch; a call does a step.
 
     Args:
-      config: of the experiment.
-      kind: of the layer `fc1`.
+      config: the experiment's config.
+      kind: the kind of the layer `fc1`.
 
     Attributes:
       compile_seconds: how long tracing and compiling took.

@@ -19,7 +19,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class PeerWork:
-    """The arrays of a cell.
+    """The arrays of a case.
 
     Attributes:
       x: inputs `(batch, inputs)`.
@@ -142,7 +142,7 @@ def _tensorly(work: PeerWork) -> Call:
 
 
 def _fitted(work: PeerWork, forward: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Makes a layer of the product's size one of the cell's: pads inputs, cuts off features."""
+    """Makes a layer of the product's size one of the case's: pads inputs, cuts off features."""
     from torch.nn import functional
 
     padding = work.sizes[0] - work.x.shape[1]

@@ -1,4 +1,4 @@
-"""One peer in a process of its own: reads a cell per line, writes its times per line, all JSON.
+"""One peer in a process of its own: reads a case per line, writes its times per line, all JSON.
 
 No JAX is imported here: thread pools of two libraries in one process would get in each other's way.
 The process works only between a request and its answer; it waits for the next without a thread
@@ -37,7 +37,7 @@ def main(peer: str) -> None:
 
 
 def answer(peer: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Returns the times of a cell, or why there are none.
+    """Returns the times of a case, or why there are none.
 
     Args:
       peer: one of PEERS.

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarking.cases import Cell
+from experiments.benchmarking.cases import Case
 
 _ROOT = Path(__file__).parents[2]
 _START_TIMEOUT = 120.0
@@ -43,11 +43,11 @@ class PeerProcess:
         """The number of its process; None without one."""
         return self._process.pid if self._process else None
 
-    def measure(self, cell: Cell, seconds: float) -> dict[str, Any]:
+    def measure(self, case: Case, seconds: float) -> dict[str, Any]:
         """Returns `timing` (the fields of a `Timing`), or why there is none: `missing`, `failed`.
 
         Args:
-          cell: what to time.
+          case: what to time.
           seconds: how long, about.
         """
         if self.missing:
@@ -55,12 +55,12 @@ class PeerProcess:
         if self._process is None:
             self._start()
         request = {
-            "inputs": cell.inputs,
-            "features": cell.features,
-            "rank": cell.rank,
-            "batch": cell.batch,
-            "shapes": cell.structure.terms[0].shapes,
-            "training": cell.pass_ == "training",
+            "inputs": case.inputs,
+            "features": case.features,
+            "rank": case.rank,
+            "batch": case.batch,
+            "shapes": case.structure.terms[0].shapes,
+            "training": case.pass_ == "training",
             "seconds": seconds,
         }
         answer = self._ask(json.dumps(request), _CELL_TIMEOUT)

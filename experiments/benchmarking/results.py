@@ -9,23 +9,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarking.cases import Cell
+from experiments.benchmarking.cases import Case
 from experiments.benchmarking.contenders import STRATEGIES, floor_seconds
 from experiments.benchmarking.timing import Timing
-from experiments.system.atomic_files import write_json, write_text
+from experiments.system import write_json, write_text
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One contender's or peer's numbers in a cell.
+    """One contender's or peer's numbers in a case.
 
     Attributes:
       timing: its times; None if there are none.
       note: why there are none; or its plan.
       compile_seconds: how long compilation took.
       temporary_bytes: memory of the compiled program besides arguments and results.
-      flops: of one call.
-      beside: for peers: seconds of the planned product, measured right before it.
+      flops: the FLOPs of one call.
+      beside: for peers, the seconds of the planned product, measured right before it.
     """
 
     timing: Timing | None = None
@@ -37,18 +37,18 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class CellResult:
-    """A cell's numbers.
+class CaseResult:
+    """A case's numbers.
 
     Attributes:
-      cell: what was done.
-      entries: by contender or peer.
+      case: what was done.
+      entries: the entries by contender or peer.
       peak_flops: FLOPs per second of the machine, measured right before.
       bandwidth: its bytes per second, likewise.
       other_load: fraction of the cores' time that other processes took meanwhile; None if unknown.
     """
 
-    cell: Cell
+    case: Case
     entries: dict[str, Entry]
     peak_flops: float
     bandwidth: float
@@ -78,7 +78,7 @@ class CellResult:
     @property
     def floor(self) -> float:
         """Seconds below which no strategy gets."""
-        return floor_seconds(self.cell, self.peak_flops, self.bandwidth)
+        return floor_seconds(self.case, self.peak_flops, self.bandwidth)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +86,10 @@ class NetworkResult:
     """Whole training steps of a network, with its large layer dense and as a Kronecker sum.
 
     Attributes:
-      name: of the network.
-      structure: of the layer.
+      name: the network's name.
+      structure: the layer's structure.
       batch: examples of a step.
-      entries: by kind of the layer.
+      entries: the entries by kind of the layer.
     """
 
     name: str
@@ -103,13 +103,13 @@ class Results:
     """All numbers of a benchmark.
 
     Attributes:
-      command: that makes them.
-      versions: of packages, and the git revision.
+      command: the command that makes them.
+      versions: the versions of packages, and the git revision.
       machine: what it runs on.
       peers: versions of the peers, or why they are missing.
       sessions: one for every start of the command: peaks of the machine, at its start and end.
-      cells: by key.
-      networks: by name.
+      cases: the cases' numbers by key.
+      networks: the networks' numbers by name.
     """
 
     command: str
@@ -117,7 +117,7 @@ class Results:
     machine: dict[str, Any]
     peers: dict[str, str] = dataclasses.field(default_factory=dict)
     sessions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    cells: dict[str, CellResult] = dataclasses.field(default_factory=dict)
+    cases: dict[str, CaseResult] = dataclasses.field(default_factory=dict)
     networks: dict[str, NetworkResult] = dataclasses.field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
@@ -177,7 +177,7 @@ COLUMNS = (
 
 
 def as_csv(results: Results) -> str:
-    """Returns one line per contender and cell, and per kind of layer and network.
+    """Returns one line per contender and case, and per kind of layer and network.
 
     `over_dense` is the dense product's time over the contender's, `over_floor` the contender's over
     the floor's.
@@ -185,21 +185,21 @@ def as_csv(results: Results) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for result in results.cells.values():
-        cell = result.cell
-        of_cell = {
-            "inputs": cell.inputs,
-            "features": cell.features,
-            "structure": str(cell.structure),
-            "rank": cell.rank,
-            "batch": cell.batch,
-            "pass": cell.pass_,
+    for result in results.cases.values():
+        case = result.case
+        of_case = {
+            "inputs": case.inputs,
+            "features": case.features,
+            "structure": str(case.structure),
+            "rank": case.rank,
+            "batch": case.batch,
+            "pass": case.pass_,
             "peak_flops_per_second": result.peak_flops,
             "bytes_per_second_peak": result.bandwidth,
             "other_load": result.other_load,
         }
         for name, entry in result.entries.items():
-            row = of_cell | {"contender": name} | _numbers(entry)
+            row = of_case | {"contender": name} | _numbers(entry)
             if entry.timing:
                 slowdown = result.ratio(name, "dense")
                 row["over_dense"] = 1 / slowdown if slowdown else None
@@ -242,12 +242,12 @@ def _from_json(content: dict[str, Any]) -> Results:
             for name, entry in found.items()
         }
 
-    cells = {
-        key: CellResult(**{**r, "cell": Cell(**r["cell"]), "entries": entries(r["entries"])})
-        for key, r in content["cells"].items()
+    cases = {
+        key: CaseResult(**{**r, "case": Case(**r["case"]), "entries": entries(r["entries"])})
+        for key, r in content["cases"].items()
     }
     networks = {
         name: NetworkResult(**{**r, "entries": entries(r["entries"])})
         for name, r in content["networks"].items()
     }
-    return Results(**{**content, "cells": cells, "networks": networks})
+    return Results(**{**content, "cases": cases, "networks": networks})

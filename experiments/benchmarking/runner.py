@@ -1,4 +1,4 @@
-"""The benchmark itself: cell by cell, written as it goes, so that it can be stopped any time."""
+"""The benchmark itself: case by case, written as it goes, so that it can be stopped any time."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 import jax
 
 from experiments.benchmarking import machine, tables
-from experiments.benchmarking.cases import Cell
+from experiments.benchmarking.cases import Case
 from experiments.benchmarking.compiled import CompiledCall, compile_call
 from experiments.benchmarking.contenders import contenders
 from experiments.benchmarking.networks import measure_network
 from experiments.benchmarking.peer_layers import PEERS
 from experiments.benchmarking.peer_process import describe
 from experiments.benchmarking.peers import PeerProcess
-from experiments.benchmarking.results import CellResult, Entry, Results, open_results
+from experiments.benchmarking.results import CaseResult, Entry, Results, open_results
 from experiments.benchmarking.timing import Timing, in_turns
-from experiments.runs.provenance import git_revision, versions
-from experiments.system.atomic_files import write_text
+from experiments.runs import provenance
+from experiments.system import write_text
 
-_COMPILING = 6.0  # seconds a cell, about
+_COMPILING = 6.0  # seconds a case, about
 _FLOPS = 1e11  # a second, about
 
 
@@ -33,15 +33,15 @@ class Options:
     """What to measure.
 
     Attributes:
-      cells: in this order.
-      networks: names of networks, of `networks.CONFIGS`.
+      cases: the cases, in the order of measuring.
+      networks: names of networks, of `networks.NETWORKS`.
       peers: names of `peer_layers.PEERS`.
       peers_python: interpreter that has them.
-      seconds: measuring time of a cell, about; half of it more for every peer.
-      command: that was given.
+      seconds: measuring time of a case, about; half of it more for every peer.
+      command: the command that was given.
     """
 
-    cells: Sequence[Cell]
+    cases: Sequence[Case]
     networks: Sequence[str] = ()
     peers: Sequence[str] = ()
     peers_python: str = sys.executable
@@ -57,12 +57,12 @@ def run(options: Options, out: Path, say: Callable[[str], None] = print) -> Resu
       OSError: if it cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    revision = {"git": git_revision() or "none"}
-    fresh = Results(options.command, versions() | revision, machine.description())
+    revision = {"git": provenance.git_revision() or "none"}
+    fresh = Results(options.command, provenance.versions() | revision, machine.description())
     results = open_results(out, fresh)
-    todo = [cell for cell in options.cells if cell.key not in results.cells]
+    todo = [case for case in options.cases if case.key not in results.cases]
     networks = [name for name in options.networks if name not in results.networks]
-    say(f"{len(options.cells)} cells, {len(options.cells) - len(todo)} of them done; in {out}")
+    say(f"{len(options.cases)} cases, {len(options.cases) - len(todo)} of them done; in {out}")
     if todo or networks:
         with _peers(options if todo else dataclasses.replace(options, peers=())) as peers:
             if peers:
@@ -77,7 +77,7 @@ def run(options: Options, out: Path, say: Callable[[str], None] = print) -> Resu
 
 def _measure_all(
     options: Options,
-    todo: Sequence[Cell],
+    todo: Sequence[Case],
     networks: Sequence[str],
     peers: Sequence[PeerProcess],
     results: Results,
@@ -93,11 +93,11 @@ def _measure_all(
     start, work_done, work = time.monotonic(), 0.0, sum(map(_expected_seconds, todo))
     if todo:
         say(f"{'left':>8} {tables.HEADER}")
-    for cell in todo:
-        result = measure_cell(cell, options.seconds, peers, meter)
-        results.cells[cell.key] = result
+    for case in todo:
+        result = measure_case(case, options.seconds, peers, meter)
+        results.cases[case.key] = result
         results.save(out)
-        work_done += _expected_seconds(cell)
+        work_done += _expected_seconds(case)
         left = (time.monotonic() - start) * (work / work_done - 1)
         say(f"{_clock(left):>8} {tables.line(result)}")
     for name in networks:
@@ -108,17 +108,17 @@ def _measure_all(
     results.save(out)
 
 
-def measure_cell(
-    cell: Cell, seconds: float, peers: Sequence[PeerProcess], meter: machine.PeakMeter
-) -> CellResult:
-    """Compiles and times everything in a cell: ours in turns, then each peer in its process."""
+def measure_case(
+    case: Case, seconds: float, peers: Sequence[PeerProcess], meter: machine.PeakMeter
+) -> CaseResult:
+    """Compiles and times everything in a case: ours in turns, then each peer in its process."""
     load = machine.LoadMeter([peer.pid for peer in peers if peer.pid])
     peaks = meter.measure(0.2)
     calls: dict[str, CompiledCall] = {}
     entries: dict[str, Entry] = {}
     same: dict[str, str] = {}  # contenders whose program is that of another one
     by_plan: dict[str, str] = {}
-    for contender in contenders(cell):
+    for contender in contenders(case):
         if contender.plan in by_plan:
             same[contender.name] = by_plan[contender.plan]
             continue
@@ -143,20 +143,20 @@ def measure_cell(
         entries[name] = dataclasses.replace(entries[name], timing=timing)
     entries |= {name: entries[other] for name, other in same.items()}
     for peer in peers:
-        if cell.pass_ == "training" and not PEERS[peer.peer].trains:
+        if case.pass_ == "training" and not PEERS[peer.peer].trains:
             continue
-        entries[peer.peer] = _measure_peer(cell, seconds / 2, peer, calls)
-    return CellResult(cell, entries, peaks.flops, peaks.bandwidth, load.of_others())
+        entries[peer.peer] = _measure_peer(case, seconds / 2, peer, calls)
+    return CaseResult(case, entries, peaks.flops, peaks.bandwidth, load.of_others())
 
 
 def _measure_peer(
-    cell: Cell, seconds: float, peer: PeerProcess, calls: dict[str, CompiledCall]
+    case: Case, seconds: float, peer: PeerProcess, calls: dict[str, CompiledCall]
 ) -> Entry:
     if peer.missing:
         return Entry(note=f"missing: {peer.missing}")
     ours = {name: calls[name] for name in ("planned",) if name in calls}
     beside = {name: t.median for name, t in in_turns(ours, seconds / 2).items()}
-    answer = peer.measure(cell, seconds / 2)
+    answer = peer.measure(case, seconds / 2)
     if "timing" not in answer:
         return Entry(note=answer.get("failed") or answer.get("missing", ""))
     return Entry(timing=Timing(**answer["timing"]), beside=beside)
@@ -180,9 +180,9 @@ def _peers(options: Options) -> Iterator[list[PeerProcess]]:
             peer.close()
 
 
-def _expected_seconds(cell: Cell) -> float:
-    """Guesses how long a cell takes, in a unit that is about seconds."""
-    return _COMPILING + 15 * cell.dense_flops / _FLOPS
+def _expected_seconds(case: Case) -> float:
+    """Guesses how long a case takes, in a unit that is about seconds."""
+    return _COMPILING + 15 * case.dense_flops / _FLOPS
 
 
 def _clock(seconds: float) -> str:

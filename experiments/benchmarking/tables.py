@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from experiments.benchmarking.peer_layers import PEERS
-from experiments.benchmarking.results import CellResult, NetworkResult, Results
+from experiments.benchmarking.results import CaseResult, NetworkResult, Results
 from experiments.benchmarking.targets import Outcome, evaluate, over_best, over_floor
 
 _WORST = 5
@@ -28,17 +28,17 @@ def duration(seconds: float | None) -> str:
     return f"{seconds * 1e6:.2f} us"
 
 
-def line(result: CellResult) -> str:
-    """Returns a cell's numbers under HEADER.
+def line(result: CaseResult) -> str:
+    """Returns a case's numbers under HEADER.
 
     einsum, low rank and peers: their time over the planned product's.
     """
-    cell = result.cell
+    case = result.case
     peers = " ".join(f"{name} {_peer(result, name)}" for name in PEERS if name in result.entries)
     if (result.other_load or 0) > _DISTURBED:
         peers += f"  (disturbed: {result.other_load:.0%} of the cores)"
     return (
-        f"{f'{cell.inputs}x{cell.features}':>11} {cell.rank:>4} {cell.batch:>5} {cell.pass_:>8}"
+        f"{f'{case.inputs}x{case.features}':>11} {case.rank:>4} {case.batch:>5} {case.pass_:>8}"
         f" {duration(result.seconds('dense')):>9} {duration(result.seconds('planned')):>9}"
         f" {_times(result.ratio('dense', 'planned')):>8} {_number(over_best(result)):>5}"
         f" {_number(over_floor(result)):>6} {_times(result.ratio('einsum', 'planned')):>7}"
@@ -59,7 +59,7 @@ def network_line(network: NetworkResult) -> str:
 
 
 def summary(results: Results) -> str:
-    """Returns everything in Markdown: machine, targets with the worst cells, and all cells."""
+    """Returns everything in Markdown: machine, targets with the worst cases, and all cases."""
     parts = [
         "# Benchmark",
         f"`{results.command}`",
@@ -71,13 +71,13 @@ def summary(results: Results) -> str:
         networks = "\n".join(f"- {network_line(n)}" for n in results.networks.values())
         parts += ["## Whole training steps", networks]
     parts += [
-        "## Cells",
+        "## Cases",
         "Times are medians; speed-up: dense over planned; einsum, low rank (with as many "
         "parameters) and peers: their time over the planned product's, each peer's over one "
         "measured right before it; /best: planned over the best forced strategy (one program is "
         "timed once). Floor: the larger of FLOPs over the machine's measured peak "
         "and bytes over its measured bandwidth.",
-        "\n".join(_cells(results)),
+        "\n".join(_cases(results)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -89,12 +89,12 @@ def _machine(results: Results) -> str:
         f"JAX on {machine.get('platform')} ({machine.get('kind')})",
         "- " + ", ".join(f"{name} {version}" for name, version in versions.items()),
     ]
-    if disturbed := [r for r in results.cells.values() if (r.other_load or 0) > _DISTURBED]:
+    if disturbed := [r for r in results.cases.values() if (r.other_load or 0) > _DISTURBED]:
         worst = max(disturbed, key=lambda r: r.other_load)
         lines.append(
             f"- other processes took over {_DISTURBED:.0%} of the cores' time in "
-            f"{len(disturbed)} of {len(results.cells)} cells, at most {worst.other_load:.0%} "
-            f"({worst.cell.key}): do not trust those"
+            f"{len(disturbed)} of {len(results.cases)} cases, at most {worst.other_load:.0%} "
+            f"({worst.case.key}): do not trust those"
         )
     for session in results.sessions:
         start, end = session["start"], session.get("end")
@@ -132,19 +132,19 @@ def _targets(outcomes: list[Outcome]) -> Iterator[str]:
             yield f"Falls short, {outcome.target.title}: {worst}{more}."
 
 
-def _cells(results: Results) -> Iterator[str]:
+def _cases(results: Results) -> Iterator[str]:
     head = ["layer", "rank", "batch", "pass", "dense", "planned", "quartiles", "speed-up", "best"]
     head += ["/best", "/floor", "einsum", "low rank", *_PEERS_HEAD, "plan"]
     yield f"| {' | '.join(head)} |"
     yield f"| {' | '.join(['---'] * len(head))} |"
-    for result in results.cells.values():
-        cell, planned = result.cell, result.entries.get("planned")
+    for result in results.cases.values():
+        case, planned = result.case, result.entries.get("planned")
         timing = planned.timing if planned else None
         columns = [
-            f"{cell.inputs}x{cell.features}",
-            str(cell.rank),
-            str(cell.batch),
-            cell.pass_,
+            f"{case.inputs}x{case.features}",
+            str(case.rank),
+            str(case.batch),
+            case.pass_,
             duration(result.seconds("dense")),
             duration(result.seconds("planned")),
             f"{duration(timing.low)} - {duration(timing.high)}" if timing else "-",
@@ -160,7 +160,7 @@ def _cells(results: Results) -> Iterator[str]:
         yield f"| {' | '.join(columns)} |"
 
 
-def _peer(result: CellResult, name: str) -> str:
+def _peer(result: CaseResult, name: str) -> str:
     entry = result.entries.get(name)
     if entry is None:
         return "-"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from experiments.benchmarking.results import CellResult, Results
+from experiments.benchmarking.results import CaseResult, Results
 
-Ratio = Callable[[CellResult], float | None]
+Ratio = Callable[[CaseResult], float | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,10 +15,10 @@ class Target:
     """A bound on a ratio.
 
     Attributes:
-      title: of what.
+      title: what the ratio is of.
       limit: the bound.
       at_most: whether it is an upper one.
-      ratio: of a cell; None where the target says nothing, or a number is missing.
+      ratio: the ratio of a case; None where the target says nothing, or a number is missing.
     """
 
     title: str
@@ -33,7 +33,7 @@ class Outcome:
 
     Attributes:
       target: the target.
-      ratios: by cell or network, the worst first.
+      ratios: the ratios by case or network, the worst first.
     """
 
     target: Target
@@ -41,7 +41,7 @@ class Outcome:
 
     @property
     def met(self) -> int:
-        """In how many cells it holds."""
+        """In how many cases it holds."""
         return sum(map(self.holds, self.ratios.values()))
 
     def holds(self, ratio: float) -> bool:
@@ -50,9 +50,9 @@ class Outcome:
 
 
 def evaluate(results: Results) -> list[Outcome]:
-    """Returns the outcome of every target over all cells, and over the networks."""
+    """Returns the outcome of every target over all cases, and over the networks."""
     outcomes = [
-        _outcome(target, {key: target.ratio(cell) for key, cell in results.cells.items()})
+        _outcome(target, {key: target.ratio(case) for key, case in results.cases.items()})
         for target in TARGETS
     ]
     steps = {}
@@ -67,19 +67,19 @@ def over_planned(name: str) -> Ratio:
     return lambda result: result.ratio(name, "planned")
 
 
-def over_best(result: CellResult) -> float | None:
+def over_best(result: CaseResult) -> float | None:
     """Returns the planned product's time over that of the best strategy."""
     best = result.best_strategy
     return result.ratio("planned", best) if best else None
 
 
-def over_floor(result: CellResult) -> float | None:
+def over_floor(result: CaseResult) -> float | None:
     """Returns the planned product's time over the floor."""
     planned = result.seconds("planned")
     return planned / result.floor if planned else None
 
 
-def memory_of_einsum(result: CellResult) -> float | None:
+def memory_of_einsum(result: CaseResult) -> float | None:
     """Returns the planned product's temporary memory over the naive einsum's."""
     ours, naive = (
         entry.temporary_bytes if (entry := result.entries.get(name)) else None
@@ -96,15 +96,15 @@ def where(
     ranks: Callable[[int], bool] = lambda _: True,
     batches: Callable[[int], bool] = lambda _: True,
 ) -> Ratio:
-    """Restricts a ratio to some cells."""
+    """Restricts a ratio to some cases."""
 
-    def restricted(result: CellResult) -> float | None:
-        cell = result.cell
+    def restricted(result: CaseResult) -> float | None:
+        case = result.case
         fits = (
-            shape in (None, (cell.inputs, cell.features))
-            and pass_ in (None, cell.pass_)
-            and ranks(cell.rank)
-            and batches(cell.batch)
+            shape in (None, (case.inputs, case.features))
+            and pass_ in (None, case.pass_)
+            and ranks(case.rank)
+            and batches(case.batch)
         )
         return ratio(result) if fits else None
 
@@ -176,7 +176,7 @@ TARGETS: Sequence[Target] = (
         _floor("training"),
     ),
 )
-"""The targets on cells; NETWORKS is that on whole training steps."""
+"""The targets on cases; NETWORKS is that on whole training steps."""
 
 NETWORKS = Target("dense / KFC, a whole training step of a network", 1.0, False, lambda _: None)
 

@@ -19,7 +19,7 @@ class Timing:
     """Seconds of one call of a function.
 
     Attributes:
-      median: of the samples.
+      median: the median of the samples.
       low, high: their lower and upper quartile.
       samples: how many there are.
     """

@@ -1,59 +1,28 @@
 """Data sets of images, decoded in host memory, and the batches that training reads.
 
-One file per data set, each with a ``load``; this module knows them by name. Every data set is
-loaded by its own name alone: none ever stands in for another. What is not known here is looked for
-among the sets that are prepared in the TFDS folder.
+- `load`: loads a data set by name (`experiments.data.sets` has one module per set).
+- `DataSet`: training and test examples, and the number of classes.
+- `ImageSet`: labelled images of one size.
+- `to_grey`: a data set with one channel.
+- `split_validation`: cuts a validation set off the training set.
+- `TrainBatches`: batches of training examples, resumable at any position.
+- `eval_batches`: every example once, in batches of one shape.
+- `random_shift`: shifts images at random, on the device.
 """
 
-from collections.abc import Callable
-
-from experiments.data import (
-    casia_hwdb,
-    kanji_strokes,
-    mnist,
-    mnist_5k,
-    prepared,
-    svhn_cropped,
-    svhn_synthetic,
-)
-from experiments.data.colour import to_grey
+from experiments.data.augmentation import random_shift
+from experiments.data.batches import TrainBatches, eval_batches, split_validation
+from experiments.data.grey import to_grey
 from experiments.data.image_set import DataSet, ImageSet
+from experiments.data.sets import load
 
-__all__ = ["DataSet", "ImageSet", "load", "to_grey"]
-
-_LOADERS: dict[str, Callable[[str | None], DataSet]] = {
-    "mnist": mnist.load,
-    "mnist_5k": mnist_5k.load,
-}
-_LOADERS_OF_VARIANTS: dict[str, Callable[[str | None, str], DataSet]] = {
-    "casia_hwdb": casia_hwdb.load,
-    "kanji_strokes": kanji_strokes.load,
-    "svhn_cropped": svhn_cropped.load,
-    "svhn_synthetic": svhn_synthetic.load,
-}
-
-
-def load(name: str, data_dir: str | None = None) -> DataSet:
-    """Loads a data set by name.
-
-    Args:
-      name: one of the registered names, for some with a variant (``kanji_strokes/48-200``), or that
-        of a set which is prepared in the TFDS folder.
-      data_dir: a TensorFlow Datasets folder. None or empty: the environment variable
-        ``TFDS_DATA_DIR``, else TensorFlow Datasets' default. Data sets that ship inside a Python
-        package ignore it.
-
-    Raises:
-      ValueError: the name, or its variant, is not known, and no prepared set has it.
-      FileNotFoundError: the data is neither there nor can it be downloaded.
-    """
-    if name in _LOADERS:
-        return _LOADERS[name](data_dir)
-    base, _, variant = name.partition("/")
-    if base in _LOADERS_OF_VARIANTS:
-        return _LOADERS_OF_VARIANTS[base](data_dir, variant)
-    try:
-        return prepared.load(name, data_dir)
-    except FileNotFoundError as error:
-        known = ", ".join(sorted(_LOADERS | _LOADERS_OF_VARIANTS))
-        raise ValueError(f"unknown data set {name!r}: choose one of {known}; {error}") from error
+__all__ = [
+    "DataSet",
+    "ImageSet",
+    "TrainBatches",
+    "eval_batches",
+    "load",
+    "random_shift",
+    "split_validation",
+    "to_grey",
+]

@@ -20,7 +20,7 @@ class ConvNet(nn.Module):
       num_classes: number of outputs.
       fc1: the layer of `hidden` features after the stages.
       fc2: the last layer, the classifier.
-      channels: for every stage the channels of its convolutions.
+      channels: a tuple for every stage, with the channels of its convolutions.
       first_kernel: side of the first convolution's kernel; the others are 3x3.
       hidden: features of `fc1`.
       dropout: fraction of the inputs of `fc1`, and of those of `fc2`, dropped in training.

@@ -32,7 +32,7 @@ def block_convolution(
       kernel: as `nn.Conv` has it.
       strides: not used; they are 1.
       padding: "SAME" or "VALID".
-      precision: of the products.
+      precision: the precision of the products.
     """
     del strides
     sides = (*images.shape[1:3], *(side + 1 for side in kernel.shape[:2]))

@@ -12,35 +12,21 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import traverse_util
 
+from experiments.runs import Layer
 from kfc_jax.layers import FactoredDense
 from kfc_jax.structures import DenseStructure, kind_of_parameter
 from kfc_jax.text_table import text_table
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerCost:
-    """The cost of one layer; a multiplication and an addition count as two FLOPs.
+class LayerCost(Layer):
+    """The cost of one layer: what its result says of it, and its other parameters.
 
     Attributes:
-      name: path of the layer in the model.
-      kind: the kind of a fully connected layer (`dense`, `kfc`, `low_rank`, ...), `conv`, or the
-        class of a module of another sort.
-      structure: how its kernel is made, as text.
-      parameters: entries of its kernel or of its factors, padding included, bias not.
-      bias_parameters: all its other parameters.
-      dense_parameters: entries of the kernel that it stands for.
-      flops: FLOPs of the layer for one example, its bias left out; 0 for modules of another sort.
-      dense_flops: the same, had the layer a dense kernel.
+      bias_parameters: all parameters that are no part of its kernel.
     """
 
-    name: str
-    kind: str
-    structure: str
-    parameters: int
     bias_parameters: int
-    dense_parameters: int
-    flops: int
-    dense_flops: int
 
     @property
     def reduction(self) -> float:
@@ -52,7 +38,7 @@ class LayerCost:
         return {**dataclasses.asdict(self), "reduction": self.reduction}
 
 
-def layer_costs(model: nn.Module, image_shape: Sequence[int]) -> list[LayerCost]:
+def costs_of_layers(model: nn.Module, image_shape: Sequence[int]) -> list[LayerCost]:
     """Returns the cost of every layer with parameters, without computing anything.
 
     Args:

@@ -17,7 +17,7 @@ from pathlib import Path
 from experiments.reporting.compare.groups import compare
 from experiments.reporting.pages.markdown import tables
 from experiments.reporting.trials.read import read_sweeps
-from experiments.system.atomic_files import write_text
+from experiments.system import write_text
 
 _BEGIN = re.compile(r"<!-- table ([^:\n]+): ([^\n]+?) -->\n")
 _END = "<!-- end of table -->"

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.system.atomic_files import write_text
+from experiments.system import write_text
 
 _HEAD = """\
 # Kept runs

@@ -10,11 +10,9 @@ from typing import Any
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
-from experiments.config.fields import flatten
-from experiments.system.atomic_files import write_json, write_text
-
-# Fields that change neither the model nor its numbers, so that a run may go on with others.
-_NEUTRAL_FIELDS = ("data.data_dir", "train.log_every", "train.checkpoint_every_epochs")
+from experiments.config import NEUTRAL_FIELDS, flatten
+from experiments.runs.schema import RESULT_FILE, is_finished
+from experiments.system import write_json, write_text
 
 
 class RunFolder:
@@ -26,29 +24,61 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str], config: ConfigDict):
-        """Opens the folder, or creates it; nothing is written before `start`.
+        """Reads what the folder holds of a run, if it is there; writes nothing.
+
+        Args:
+          path: the folder.
+          config: the whole config of the run.
 
         Raises:
-          ValueError: if it holds a run whose config differs in a field that changes the numbers,
-            or its config cannot be read.
-          OSError: if it cannot be written.
+          OSError, ValueError: if there is a result that cannot be read.
         """
         self.path = Path(path).expanduser().absolute()
         self.checkpoints = self.path / "checkpoints"
         self._config = config.to_dict()
         self._writer: SummaryWriter | None = None
-        if (self.path / "config.json").exists():
-            self._refuse_another_config()
+        self._has_config, self._refusal = self._compare()
+        self._result: dict[str, Any] | None = None
+        if is_finished(self.path):
+            self._result = json.loads((self.path / RESULT_FILE).read_text())
+
+    def open(self) -> RunFolder:
+        """Makes the folder, if need be, and returns it; nothing is written before `start`.
+
+        Raises:
+          ValueError: if it holds a run whose config differs in a field that changes the numbers,
+            or its config cannot be read.
+          OSError: if it cannot be made.
+        """
+        if self._refusal:
+            raise ValueError(self._refusal)
         self.path.mkdir(parents=True, exist_ok=True)
+        return self
+
+    @property
+    def holds_result_of_config(self) -> bool:
+        """Whether a run with this config is finished in the folder."""
+        return self._result is not None and self._has_config and not self._refusal
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether the run has a checkpoint, from which it would go on."""
+        from experiments.runs.checkpoints import has_checkpoint  # with Orbax, which loads slowly
+
+        return has_checkpoint(self.checkpoints)
 
     def result(self) -> dict[str, Any] | None:
         """Returns the content of `result.json`, or None while the run is not finished."""
-        path = self.path / "result.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return self._result
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Writes `result.json`, all of it or nothing: from then on the run is finished."""
-        write_json(self.path / "result.json", result)
+        write_json(self.path / RESULT_FILE, result)
+        self._result = result
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes another file into the folder, all of it or nothing."""
+        write_text(self.path / name, text)
 
     def start(self, step: int) -> None:
         """Writes the config, and opens the metrics behind `step`.
@@ -78,30 +108,23 @@ class RunFolder:
             self._writer.close()
             self._writer = None
 
-    def _refuse_another_config(self) -> None:
+    def _compare(self) -> tuple[bool, str]:
+        """Returns whether a config is there, and why this one may not go on, or nothing."""
         path = self.path / "config.json"
+        if not path.exists():
+            return False, ""
         try:
             differences = _differences(path, self._config)
         except ValueError as error:
-            raise ValueError(
+            return True, (
                 f"{path} cannot be read ({error}); take another --workdir, or delete this one."
-            ) from error
-        if differences:
-            raise ValueError(
-                f"{self.path} holds a run with another config: {'; '.join(differences)}. Take "
-                "another --workdir, or the same config to go on with this run."
             )
-
-
-def holds_result_of(path: str | os.PathLike[str], config: ConfigDict) -> bool:
-    """Says whether the folder holds the result of a run with this config; reads only."""
-    path = Path(path).expanduser()
-    if not (path / "result.json").exists():
-        return False
-    try:
-        return not _differences(path / "config.json", config.to_dict())
-    except (OSError, ValueError):
-        return False
+        if not differences:
+            return True, ""
+        return True, (
+            f"{self.path} holds a run with another config: {'; '.join(differences)}. Take "
+            "another --workdir, or the same config to go on with this run."
+        )
 
 
 def _differences(path: Path, config: dict[str, Any]) -> list[str]:
@@ -111,7 +134,7 @@ def _differences(path: Path, config: dict[str, Any]) -> list[str]:
     return [
         f"config.{name} was {before.get(name)!r} and is now {now.get(name)!r}"
         for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name) and name not in _NEUTRAL_FIELDS
+        if before.get(name) != now.get(name) and name not in NEUTRAL_FIELDS
     ]
 
 

@@ -1,8 +1,16 @@
-"""Sweeps: many runs of `experiments.train` that differ in some fields of a base config.
+"""What a sweep config (`configs/sweeps/*.py`) writes its trials with.
 
-The names here are what a sweep config (`configs/sweeps/*.py`) writes its trials with; the command
-is `experiments.sweep`. A sweep is a folder: `sweep.json` is the plan, and every trial has a folder
-of its own, the run's, with `trial.json` (its state) and `log.txt` in it.
+A sweep is many runs of `experiments.train` that differ in some fields of a base config. It is a
+folder: `sweep.json` is the plan, and every trial has a folder of its own, the run's, with
+`trial.json` (its state) and `log.txt` in it. `experiments.sweeping.running` runs it.
+
+- `Overrides`: the fields in which a trial differs from the base config.
+- `values`, `seeds`: overrides of one field.
+- `product`, `zipped`: combinations of overrides.
+- `dense`, `kfc`, `low_rank`: overrides that say what a layer is made of.
+- `stored_as`: overrides with which a layer has a structure of whatever kind.
+- `structures_for`, `low_rank_for`: the structures, or ranks, of given sizes.
+- `trial_folder`: the folder of another sweep's trial.
 """
 
 from experiments.sweeping.layers import (

@@ -20,7 +20,7 @@ class Trial:
     """One run of a sweep.
 
     Attributes:
-      name: of its folder; from its overrides, see `name_trials`.
+      name: the name of its folder, made from its overrides, see `name_trials`.
       overrides: the fields in which it differs from the base config.
     """
 
@@ -67,8 +67,8 @@ def trial_folder(workdir: str, overrides: Overrides) -> str:
     """Returns the folder of a trial of another sweep, for trials that start or learn from it.
 
     Args:
-      workdir: that sweep's.
-      overrides: the trial's.
+      workdir: that sweep's folder.
+      overrides: the overrides of the trial.
     """
     return str(Path(workdir) / name_trials([overrides])[0].name)
 

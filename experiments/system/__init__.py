@@ -1,1 +1,28 @@
-"""TODO: one line and the public names of this folder."""
+"""What the experiments need of the system that they run on, and no JAX before it is used.
+
+- `command_line`: what the commands have in common (a module).
+- `FolderLock`, `lock_folder`: locks on folders, released when their holder dies.
+- `Interrupted`, `deferred_signals`: signals that stop a run at the end of a step.
+- `write_json`, `write_text`: files that a reader finds old or new, never in part.
+- `shardings`: how arrays lie on the devices of a run.
+- `available_cores`, `available_gpus`: what this machine has for trials.
+"""
+
+from experiments.system import command_line
+from experiments.system.atomic_files import write_json, write_text
+from experiments.system.devices import available_cores, available_gpus, shardings
+from experiments.system.interruption import Interrupted, deferred_signals
+from experiments.system.locks import FolderLock, lock_folder
+
+__all__ = [
+    "FolderLock",
+    "Interrupted",
+    "available_cores",
+    "available_gpus",
+    "command_line",
+    "deferred_signals",
+    "lock_folder",
+    "shardings",
+    "write_json",
+    "write_text",
+]

@@ -21,10 +21,14 @@ def run_app(main: Callable[[list[str]], None]) -> None:
 
 @contextlib.contextmanager
 def mistakes_in_a_line() -> Iterator[None]:
-    """Ends the program with one line and an exit code for what a user can cause."""
+    """Ends the program with one line and an exit code for what a user can cause.
+
+    The traceback is shown, too, with `--verbosity=0`.
+    """
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
+        logging.info("The traceback of the error:", exc_info=True)
         fail(str(error))
 
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
+from flax import linen as nn
 from ml_collections import ConfigDict
 
+from experiments.config import flatten
 from experiments.data import DataSet
-from experiments.models import make_model
-from experiments.models.layer_costs import LayerCost, layer_costs
-from experiments.runs.folder import holds_result_of
+from experiments.models import LayerCost, costs_of_layers, make_model
+from experiments.runs import RunFolder, read_run
 from experiments.training.optimizers import OPTIMIZERS, SCHEDULES
 from experiments.training.start_from_dense import check_source
 from experiments.training.teacher import check_teacher
+from experiments.training.trained_model import TrainedModel
 
 _Rule = tuple[type, Callable[[Any], bool], str]
 
 
-def _at_least(least: int) -> _Rule:
-    return int, lambda value: value >= least, f"an integer of at least {least}"
+def _at_least(minimum: int) -> _Rule:
+    return int, lambda value: value >= minimum, f"an integer of at least {minimum}"
 
 
 def _number(low: float, high: float = math.inf, *, above: bool = False) -> _Rule:
@@ -76,9 +79,27 @@ _RULES: dict[str, _Rule] = {
 }
 
 
-def check_config(
+class CheckedConfig(NamedTuple):
+    """What was read and built while a config was checked.
+
+    Attributes:
+      model: the model.
+      costs: what its layers cost.
+      folder: the folder of the run, not opened yet; None where it is not known.
+      source: the run that this one compresses, if any; None of a run that is finished.
+      teacher: the run that this one learns from, if any; likewise.
+    """
+
+    model: nn.Module
+    costs: list[LayerCost]
+    folder: RunFolder | None
+    source: TrainedModel | None
+    teacher: TrainedModel | None
+
+
+def checked_config(
     config: ConfigDict, workdir: str | os.PathLike[str] | None = None
-) -> list[LayerCost]:
+) -> CheckedConfig:
     """Checks every field, every layer against the input that it will see, teacher and source.
 
     Args:
@@ -86,13 +107,24 @@ def check_config(
       workdir: the folder of the run, where known. Of a run that is finished there, teacher and
         source may be gone.
 
-    Returns:
-      What the layers of the model cost.
+    Raises:
+      ValueError: naming the first field that is missing, unknown or wrong, and what it may be.
+    """
+    check_fields(config)
+    folder = None if workdir is None else RunFolder(workdir, config)
+    source = teacher = None
+    if folder is None or not folder.holds_result_of_config:  # else neither is needed any more
+        source, teacher = read_source_and_teacher(config, workdir)
+    return CheckedConfig(*build_model(config), folder, source, teacher)
+
+
+def check_fields(config: ConfigDict) -> None:
+    """Checks every field for itself and against the others, but for what the layers are made of.
 
     Raises:
       ValueError: naming the first field that is missing, unknown or wrong, and what it may be.
     """
-    fields = dict(_leaves(config))
+    fields = flatten(config)
     for name, (kind, is_valid, requirement) in _RULES.items():
         if name not in fields:
             raise ValueError(f"config.{name} is missing; set it to {requirement}.")
@@ -125,13 +157,58 @@ def check_config(
             f"config.optimizer.warmup_epochs is {config.optimizer.warmup_epochs:g}; it must be "
             f"below config.train.num_epochs, which is {config.train.num_epochs}."
         )
-    if workdir is None or not holds_result_of(workdir, config):  # else neither is needed any more
-        check_teacher(config, workdir)
-        check_source(config, workdir)
+
+
+def build_model(config: ConfigDict) -> tuple[nn.Module, list[LayerCost]]:
+    """Builds the config's model, and counts what its layers cost.
+
+    Raises:
+      ValueError: if a field of the model is wrong, or a layer does not fit its input.
+    """
     try:
-        return layer_costs(make_model(config.model), config.model.image_shape)
+        model = make_model(config.model)
+        return model, costs_of_layers(model, config.model.image_shape)
     except ValueError as error:
         raise ValueError(f"config.model is wrong: {error}") from error
+
+
+def read_source_and_teacher(
+    config: ConfigDict,
+    workdir: str | os.PathLike[str] | None = None,
+    known: TrainedModel | None = None,
+) -> tuple[TrainedModel | None, TrainedModel | None]:
+    """Reads the config's source and its teacher, if it has them, and checks that they suit it.
+
+    A folder that is both is read once.
+
+    Args:
+      config: the whole config.
+      workdir: the folder of the run, where known.
+      known: a run that was read already, and may be one of them.
+
+    Raises:
+      ValueError: naming the run, what is wrong with it, and a remedy.
+    """
+    found = {known.run.folder.resolve(): known} if known else {}
+
+    def trained(field: str, name: str) -> TrainedModel | None:
+        if not name:
+            return None
+        folder = Path(name).expanduser().resolve()
+        if workdir and Path(workdir).expanduser().resolve().is_relative_to(folder):
+            raise ValueError(
+                f"config.{field} is {name!r}, and the run would be written into that folder; take "
+                "another --workdir."
+            )
+        if folder not in found:
+            found[folder] = TrainedModel(read_run(name, field=field))
+        return found[folder]
+
+    if teacher := trained("distillation.teacher", config.distillation.teacher):
+        check_teacher(config, teacher.run)
+    if source := trained("compression.source", config.compression.source):
+        check_source(config, source.run)
+    return source, teacher
 
 
 def check_data(config: ConfigDict, data: DataSet) -> None:
@@ -157,11 +234,3 @@ def check_data(config: ConfigDict, data: DataSet) -> None:
             f"{data.name}'s {len(data.train)} training images are left after "
             f"config.data.num_validation={config.data.num_validation}; lower one of the two."
         )
-
-
-def _leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

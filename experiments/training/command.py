@@ -1,38 +1,27 @@
-"""What the commands that train have in common once the run is prepared."""
+"""How a command that trains tells how the training ended."""
 
 from __future__ import annotations
 
-from experiments.system import command_line
-from experiments.system.interruption import Interrupted
-from experiments.system.locks import FolderLock, lock_folder
-from experiments.training import run as training
-from experiments.training.start_from_dense import Start
+import contextlib
+from collections.abc import Iterator
+
+from experiments.runs import DIVERGED_EXIT_CODE
+from experiments.system import Interrupted, command_line
+from experiments.training.trainer import Diverged
 
 
-def claim(run: training.Run) -> FolderLock:
-    """Locks the run's folder until the end of the process, as two would spoil each other's files.
+@contextlib.contextmanager
+def endings_in_a_line() -> Iterator[None]:
+    """Ends the program with one line, and an exit code, if the training within does not succeed.
 
-    Raises:
-      ValueError: if another process trains in it.
-      OSError: if the lock file cannot be written.
+    The exit code is 1 for what a user can cause, `experiments.runs.DIVERGED_EXIT_CODE` for a number
+    that is not finite (a sweep writes it down as the reason), and 128 and the signal's number for a
+    signal.
     """
-    return lock_folder(run.folder.path, ".training.lock")
-
-
-def show_result(run: training.Run) -> bool:
-    """Prints the result of a run that is finished already; returns whether it is."""
-    if result := run.folder.result():
-        print(f"The run in {run.folder.path} is finished already; its result:")
-        print(training.summary(result))
-    return bool(result)
-
-
-def train(run: training.Run, images: training.Images, start: Start | None) -> None:
-    """Trains to the end; a stop or a number that is not finite is told in a line."""
     try:
-        training.train(run, images, start)
-        print(f"Result: {run.folder.path / 'result.json'}")
-    except FloatingPointError as error:
-        command_line.fail(str(error))
+        with command_line.mistakes_in_a_line():
+            yield
+    except Diverged as error:
+        command_line.fail(str(error), DIVERGED_EXIT_CODE)
     except Interrupted as interrupted:
         command_line.fail(str(interrupted), 128 + interrupted.signum)

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs import mnist
-from experiments.runs.finished import read_run
-from experiments.system.atomic_files import write_text
-from experiments.training import run as training
-from experiments.training.check_config import check_config
-from experiments.training.start_from_dense import (
-    Start,
-    dense_params,
-    load_source,
-    source_statistics,
+from experiments.config import default_config
+from experiments.runs import RunFolder, read_run
+from experiments.training.check_config import (
+    build_model,
+    check_fields,
+    read_source_and_teacher,
 )
-from kfc_jax import Budget, CompressionPlan, InputStatistics, plan_compression
+from experiments.training.run import Run, load_images, open_run
+from experiments.training.start_from_dense import dense_params, source_statistics
+from experiments.training.trained_model import TrainedModel
+from kfc_jax import Budget, CompressionPlan, plan_compression
 from kfc_jax.structures import TRAINABLE_MATRIX_RANK
 
 _PLAN_FILE = "plan.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
+class CompressionRequest:
     """What is wanted of a compression.
 
     Attributes:
@@ -37,7 +35,7 @@ class Request:
       weighted: whether the errors of outputs on the training images count, not those of kernels.
       reordered: whether hidden units are put in the order that suits the structures best.
       finetune_epochs: epochs of fine-tuning; None: a third of the config's `train.num_epochs`.
-      learning_rate: of the fine-tuning; None: the config's.
+      learning_rate: the learning rate of the fine-tuning; None: the config's.
       distill: weight of the source's classes in the loss of the fine-tuning; 0: no distillation.
     """
 
@@ -53,32 +51,43 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class ReadyCompression:
-    """A compression that is ready to start.
+    """A compression that was planned; nothing of it is written yet.
 
     Attributes:
-      config: the config of the new run.
       plan: what becomes of the layers.
-      images: the images of the run, if they were needed.
-      statistics: what the source's layers see, if that was needed.
+      config: the whole config of the run that does it.
+      run: the run itself; None where no folder was named for it.
     """
 
-    config: ConfigDict
     plan: CompressionPlan
-    images: training.Images | None
-    statistics: Mapping[str, InputStatistics] | None
+    config: ConfigDict
+    run: Run | None
+
+    def prepare(self) -> Run:
+        """Makes the folder of the run, as `prepare` does for a run without a plan.
+
+        Raises:
+          ValueError, OSError: as `open_run`, or if no folder was named.
+        """
+        if self.run is None:
+            raise ValueError("--workdir is missing; name a folder for the new run.")
+        return open_run(self.run)
 
 
-def make_plan(
-    request: Request,
+def plan_run(
+    request: CompressionRequest,
     config: ConfigDict | None = None,
     workdir: str | os.PathLike[str] | None = None,
 ) -> ReadyCompression:
-    """Plans a compression, or reads the plan of the run that the same request began in `workdir`.
+    """Plans a compression, and makes the run that does it, but for its folder.
+
+    The source is read, its model built, and the config checked once for both, and before the
+    planning, which may take minutes.
 
     Args:
       request: what is wanted.
-      config: the config to take all from that is not the plan's; None: the source's.
-      workdir: folder of the new run, where known. Nothing is written.
+      config: the config of the new run, but for its layers; None: the source's.
+      workdir: the folder of the new run, whose plan is taken if it has one; None: only plan.
 
     Raises:
       ValueError: if the source is no finished run, the config or the budget is wrong or cannot be
@@ -86,13 +95,14 @@ def make_plan(
       OSError, ImportError: if the images cannot be loaded.
     """
     budget = Budget.parse(request.budget)
-    config = _make_config(request, config)
-    check_config(config, workdir)
+    source = TrainedModel(read_run(request.source))
+    config = _make_config(request, _own_config(source) if config is None else config)
+    check_fields(config)
+    source, teacher = read_source_and_teacher(config, workdir, known=source)
     images = statistics = None
     if (plan := _earlier_plan(request, budget, workdir)) is None:
-        source = load_source(config)
         if request.weighted:
-            images = training.load_images(config)
+            images = load_images(config)
             batch_size = config.train.eval_batch_size
             statistics = source_statistics(source, images.train, batch_size)
         plan = plan_compression(
@@ -104,30 +114,38 @@ def make_plan(
         )
     for layer in plan.layers:
         config.model[layer.path].update(layer.kernel.config_fields())
-    return ReadyCompression(config, plan, images, statistics)
+    if workdir is None:
+        return ReadyCompression(plan, config, None)
+    run = Run(
+        config,
+        RunFolder(workdir, config),
+        *build_model(config),
+        source=source,
+        teacher=teacher,
+        images=images,
+        statistics=statistics,
+        files={_PLAN_FILE: plan.to_json() + "\n"},
+    )
+    return ReadyCompression(plan, config, run)
 
 
-def start(planned: ReadyCompression, run: training.Run) -> tuple[training.Images, Start | None]:
-    """Writes the plan into the run's folder; returns the images and the start for its training.
+def _own_config(source: TrainedModel) -> ConfigDict:
+    """Returns the source's config, without a teacher."""
+    config, defaults = source.run.config.copy_and_resolve_references(), default_config()
+    for part in ("compression", "distillation"):  # not all in runs from before there were these
+        config[part] = ConfigDict({**defaults[part], **config.get(part, {})})
+    config.distillation.teacher = ""
+    return config
 
-    Raises:
-      ValueError, OSError, ImportError: as `training.load_images`.
+
+def _make_config(request: CompressionRequest, config: ConfigDict) -> ConfigDict:
+    """Returns the config of the new run, but for its structures.
+
+    Args:
+      request: what is wanted.
+      config: the config to start from.
     """
-    write_text(run.folder.path / _PLAN_FILE, planned.plan.to_json() + "\n")
-    images = planned.images or training.load_images(planned.config)
-    return images, training.make_start(run, images, planned.statistics)
-
-
-def _make_config(request: Request, config: ConfigDict | None) -> ConfigDict:
-    """Returns the config of the new run, but for its structures."""
-    if config is None:
-        config, _ = read_run(request.source)
-        defaults = mnist.get_config()
-        for part in ("compression", "distillation"):  # not all in runs from before there were these
-            config[part] = ConfigDict({**defaults[part], **config.get(part, {})})
-        config.distillation.teacher = ""
-    else:
-        config = config.copy_and_resolve_references()
+    config = config.copy_and_resolve_references()
     config.compression.update(
         source=request.source, weighted=request.weighted, reordered=request.reordered
     )
@@ -144,7 +162,7 @@ def _make_config(request: Request, config: ConfigDict | None) -> ConfigDict:
 
 
 def _earlier_plan(
-    request: Request, budget: Budget, workdir: str | os.PathLike[str] | None
+    request: CompressionRequest, budget: Budget, workdir: str | os.PathLike[str] | None
 ) -> CompressionPlan | None:
     """Returns the plan of a run that began with this budget and method, if there is one.
 

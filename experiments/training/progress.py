@@ -13,7 +13,7 @@ class Stopwatch:
     """Seconds spent on every activity, which may lie within each other.
 
     Attributes:
-      seconds: by the activity's name.
+      seconds: the seconds by the activity's name.
     """
 
     def __init__(self, **seconds: float):

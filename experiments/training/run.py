@@ -1,43 +1,26 @@
-"""The training loop: a config and a folder in, the folder's files out."""
+"""A run before it is trained: its checked config and folder, its images, and where it starts."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import numpy as np
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 from experiments import data
-from experiments.data.pipeline import TrainBatches, eval_batches, split_validation
-from experiments.models import make_model
-from experiments.models.layer_costs import LayerCost, cost_table, model_line, totals
-from experiments.runs import provenance
-from experiments.runs.checkpoints import Checkpoints, has_checkpoint
-from experiments.runs.finished import FinishedRun
-from experiments.runs.folder import RunFolder
-from experiments.system.devices import shardings
-from experiments.system.interruption import Interrupted, deferred_signals
-from experiments.training import steps
-from experiments.training.check_config import check_config, check_data
-from experiments.training.optimizers import learning_rate_schedule, make_optimizer
-from experiments.training.progress import Progress, Stopwatch
+from experiments.models import LayerCost
+from experiments.runs import RunFolder
+from experiments.training.check_config import check_data, checked_config
 from experiments.training.start_from_dense import (
     Start,
     decompose,
-    load_source,
-    source_errors,
     source_statistics,
-    structures_of,
 )
-from experiments.training.teacher import Teacher, load_teacher
+from experiments.training.trained_model import TrainedModel
 from kfc_jax import InputStatistics
-
-_STOPPING = "\nStopping: the step ends and the state is saved; once more to stop at once.\n"
 
 
 class Images(NamedTuple):
@@ -56,50 +39,58 @@ class Images(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run whose config and folder were checked.
+    """A run whose config and folder were checked, with all that was read or made on the way.
 
     Attributes:
       config: the whole config.
       folder: where its files go.
+      model: the model.
       costs: what the model's layers cost.
-      teacher: the model that this one learns from, if any; None for a finished run.
-      source: the run that this one compresses, if any; likewise.
+      source: the run that this one compresses, if any; None of a finished run.
+      teacher: the run that this one learns from, if any; likewise.
+      images: its images, where they were loaded already.
+      statistics: what the source's layers see of them, where that is known already.
+      files: what else its folder shall hold, texts by the files' names.
     """
 
     config: ConfigDict
     folder: RunFolder
+    model: nn.Module
     costs: list[LayerCost]
-    teacher: Teacher | None = None
-    source: FinishedRun | None = None
-
-
-def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike[str]) -> dict[str, Any]:
-    """Trains the model of `config` in `workdir`, or goes on there; returns the result.
-
-    Raises:
-      ValueError, OSError, ImportError: as `prepare` and `load_images`.
-      FloatingPointError, Interrupted: as `train`.
-    """
-    run = prepare(config, workdir)
-    if result := run.folder.result():
-        return result
-    images = load_images(config)
-    return train(run, images, make_start(run, images))
+    source: TrainedModel | None = None
+    teacher: TrainedModel | None = None
+    images: Images | None = None
+    statistics: Mapping[str, InputStatistics] | None = None
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def prepare(config: ConfigDict, workdir: str | os.PathLike[str]) -> Run:
-    """Checks the config and the folder, which it makes if need be.
+    """Checks the config and the folder, which it makes if need be, and reads source and teacher.
 
     Raises:
       ValueError: if the config, its teacher or its source is wrong, or `workdir` holds a run with
         another one.
-      OSError: if the folder cannot be written.
+      OSError: if the folder cannot be made.
     """
-    costs = check_config(config, workdir)
-    folder = RunFolder(workdir, config)
-    if folder.result():
-        return Run(config, folder, costs)
-    return Run(config, folder, costs, load_teacher(config), load_source(config))
+    model, costs, folder, source, teacher = checked_config(config, workdir)
+    return open_run(Run(config, folder, model, costs, source, teacher))
+
+
+def open_run(run: Run) -> Run:
+    """Makes the run's folder, if need be, and reads the arrays of its source and teacher.
+
+    Raises:
+      ValueError: if the folder holds a run with another config, or an array cannot be read or is
+        not finite.
+      OSError: if the folder cannot be made.
+    """
+    run.folder.open()
+    if run.folder.result():
+        return dataclasses.replace(run, source=None, teacher=None)
+    for trained in (run.teacher, run.source):
+        if trained:
+            _ = trained.variables  # which raises now rather than after the images are loaded
+    return run
 
 
 def load_images(config: ConfigDict) -> Images:
@@ -116,22 +107,20 @@ def load_images(config: ConfigDict) -> Images:
     if config.model.image_shape[-1] == 1:
         images = data.to_grey(images)
     check_data(config, images)
-    train, validation = split_validation(images.train, config.data.num_validation, config.seed)
+    train, validation = data.split_validation(images.train, config.data.num_validation, config.seed)
     return Images(train, validation, images.test)
 
 
-def make_start(
-    run: Run, images: Images, statistics: Mapping[str, InputStatistics] | None = None
-) -> Start | None:
+def make_start(run: Run, images: Images) -> Start | None:
     """Decomposes the run's source, if it has one and no checkpoint yet.
 
     Args:
       run: the run.
       images: its images, of which the training images tell the errors of outputs.
-      statistics: what the source's layers see, where known already.
     """
-    if run.source is None or has_checkpoint(run.folder.checkpoints):
+    if run.source is None or run.folder.has_checkpoint:
         return None
+    statistics = run.statistics
     if statistics is None:
         batch_size = run.config.train.eval_batch_size
         statistics = source_statistics(run.source, images.train, batch_size)
@@ -142,239 +131,3 @@ def make_start(
         weighted=run.config.compression.weighted,
         reordered=run.config.compression.reordered,
     )
-
-
-def train(run: Run, images: Images, start: Start | None = None) -> dict[str, Any]:
-    """Trains from the newest checkpoint, or from the start, to the end; returns the result.
-
-    Args:
-      run: the run.
-      images: its images.
-      start: what `make_start` returned; None for a run without a source.
-
-    Raises:
-      FloatingPointError: if the loss is not finite; the last good checkpoint stays.
-      Interrupted: if a signal stopped the run, after its state was saved.
-    """
-    structures = structures_of(run.costs)
-    with (
-        Checkpoints(run.folder.checkpoints, structures=structures) as checkpoints,
-        deferred_signals(_STOPPING) as pending,
-    ):
-        trainer = _Trainer(run, images, checkpoints, start)
-        try:
-            while trainer.step < trainer.num_steps:
-                trainer.train_step()
-                if pending.signum is not None:
-                    trainer.save()
-                    raise Interrupted(pending.signum, trainer.step)
-            return trainer.finish()
-        finally:
-            trainer.close()
-
-
-class _Trainer:
-    """What changes while a run is trained, and the operations on it."""
-
-    def __init__(self, run: Run, images: Images, checkpoints: Checkpoints, start: Start | None):
-        """Makes the state, or restores the newest one, and compiles the steps."""
-        config = run.config
-        self._run, self._images, self._checkpoints = run, images, checkpoints
-        self._batches = TrainBatches(images.train, config.train.batch_size, config.seed)
-        self._steps_per_epoch = self._batches.steps_per_epoch
-        self.num_steps = config.train.num_epochs * self._steps_per_epoch
-        self._schedule = learning_rate_schedule(
-            config.optimizer, self.num_steps, self._steps_per_epoch
-        )
-        model = make_model(config.model)
-        optimizer = make_optimizer(config.optimizer, self._schedule)
-        self._progress = Progress(self.num_steps, self._steps_per_epoch)
-        self._progress.say(model_line(run.costs))
-
-        self.step = 0
-        self._state = steps.create_state(model, optimizer, config)
-        self._window: list[Any] = []  # METRICS of the steps since the last line of metrics
-        self._watch = Stopwatch()
-        self._compression: dict[str, Any] = {}  # how a run that compresses another one started
-        if checkpoints.latest_step() is not None:
-            self._restore()
-        elif start:
-            self._state = self._state.replace(params=start.params, batch_stats=start.batch_stats)
-        elif run.source:
-            raise ValueError("The run has a source: train it from what make_start returns.")
-        self._mark = self.step, dict(self._watch.seconds)
-        run.folder.start(self.step)
-        _, self._split = shardings()
-        with self._watch("compile"):
-            self._train_step = steps.compile_train_step(
-                model, optimizer, config, self._state, run.teacher
-            )
-            self._eval_step = steps.compile_eval_step(model, config, self._state)
-        if start:
-            before = self._evaluate_all()
-            self._compression = {
-                "before_training": before,
-                "layers": start.layers,
-                "seconds": round(start.seconds, 3),
-            }
-            self._progress.say("\n".join(["decomposed, before training:", *_error_lines(before)]))
-            if not self.num_steps:
-                self.save()
-
-    def train_step(self) -> None:
-        """Does one step, and all that is due after it."""
-        train = self._run.config.train
-        with self._watch("train"):
-            with self._watch("data_wait"):
-                batch = jax.device_put(next(self._batches), self._split)
-            self._state, metrics = self._train_step(self._state, batch)
-            self._window.append(metrics)
-            self.step += 1
-            epoch, within_epoch = divmod(self.step, self._steps_per_epoch)
-            ends_epoch = within_epoch == 0
-            is_due = ends_epoch or self.step % train.log_every == 0
-            if is_due:
-                self._check_numbers()
-        if is_due:
-            self._write_metrics(with_validation=ends_epoch)
-        is_saved = ends_epoch and epoch % train.checkpoint_every_epochs == 0
-        if is_saved or self.step == self.num_steps:
-            self.save()
-
-    def save(self) -> None:
-        """Saves a checkpoint of this step, unless a number in it is not finite."""
-        self._check_numbers()
-        with self._watch("checkpoint"):
-            position = {
-                "batches": self._batches.get_state(),
-                "window": [metrics.tolist() for metrics in self._window],
-                "seconds": self._watch.seconds,
-                "compression": self._compression,
-            }
-            self._checkpoints.save(self.step, self._state, position)
-
-    def finish(self) -> dict[str, Any]:
-        """Evaluates the final state and writes `result.json`."""
-        run, seconds = self._run, self._watch.seconds
-        result = {
-            **self._evaluate_all(),
-            "whole_model": totals(run.costs),
-            "layers": [cost.as_dict() for cost in run.costs],
-            "steps": self.num_steps,
-            "epochs": run.config.train.num_epochs,
-            "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "steps_per_second": self.num_steps / max(seconds["train"], 1e-9),
-            "data_wait_fraction": self._watch.data_wait_fraction(),
-            "seed": run.config.seed,
-            "device": provenance.device(),
-            "versions": provenance.versions(),
-            "git_revision": provenance.git_revision(),
-        }
-        if run.teacher:
-            result["teacher"] = {"run": run.config.distillation.teacher, **run.teacher.errors}
-        if run.source:
-            source = {"run": run.config.compression.source, **source_errors(run.source)}
-            how = {name: run.config.compression[name] for name in ("weighted", "reordered")}
-            result["compression"] = {"source": source, **how, **self._compression}
-        run.folder.write_result(result)
-        self._progress.say(f"\n{cost_table(run.costs)}\n{summary(result)}")
-        return result
-
-    def close(self) -> None:
-        """Ends the progress line and the metrics."""
-        self._progress.close()
-        self._run.folder.close()
-
-    def _restore(self) -> None:
-        self._state, position = self._checkpoints.restore(like=self._state)
-        self.step = int(self._state.step)
-        self._batches.set_state(position["batches"])
-        self._window = [np.asarray(metrics, np.float32) for metrics in position["window"]]
-        self._watch = Stopwatch(**position["seconds"])
-        self._compression = position.get("compression", {})
-        self._progress.say(f"Going on from step {self.step:,} of {self.num_steps:,}.")
-
-    def _check_numbers(self) -> None:
-        """Waits for the device, the only place that does, and checks the numbers it gave."""
-        self._window = jax.device_get(self._window)
-        first_step = self.step - len(self._window) + 1
-        for step, metrics in enumerate(self._window, first_step):
-            for name, value in zip(steps.METRICS, metrics.tolist(), strict=True):
-                if not math.isfinite(value):
-                    raise self._not_finite(f"The {name.replace('_', ' ')} is {value} at", step)
-        if not steps.all_finite((self._state.params, self._state.batch_stats)):
-            raise self._not_finite("A parameter is not finite after", self.step)
-
-    def _not_finite(self, what: str, step: int) -> FloatingPointError:
-        saved = self._checkpoints.latest_step()
-        return FloatingPointError(
-            f"{what} step {step:,}, where the learning rate is {self._schedule(step - 1):.3g}. "
-            f"{'No checkpoint was saved yet' if saved is None else f'Checkpoint {saved:,} is good'}"
-            ", and nothing was saved after it. Lower config.optimizer.learning_rate or "
-            "config.optimizer.factor_gain, or raise config.optimizer.warmup_epochs, in another "
-            "--workdir."
-        )
-
-    def _write_metrics(self, *, with_validation: bool) -> None:
-        """Writes the means since the last line, and starts anew."""
-        (step_before, before), seconds = self._mark, dict(self._watch.seconds)
-        elapsed = seconds["train"] - before["train"]
-        means = np.mean(np.asarray(self._window, np.float64), axis=0).tolist()
-        metrics = {f"train/{name}": mean for name, mean in zip(steps.METRICS, means, strict=True)}
-        metrics |= {
-            "learning_rate": float(self._schedule(self.step - 1)),
-            "epoch": self.step / self._steps_per_epoch,
-            "steps_per_second": (self.step - step_before) / elapsed,
-            "data_wait_fraction": (seconds["data_wait"] - before["data_wait"]) / elapsed,
-        }
-        if with_validation and (validation := self._evaluate(self._images.validation)):
-            metrics |= {f"validation/{name}": validation[name] for name in ("loss", "error")}
-        self._window, self._mark = [], (self.step, seconds)
-        self._run.folder.write_metrics(self.step, metrics)
-        self._progress.update(self.step, metrics)
-
-    def _evaluate_all(self) -> dict[str, dict[str, Any] | None]:
-        """Returns what `_evaluate` does of the test and the validation images, as far as wanted."""
-        at_end = self._run.config.train.test_at_end
-        return {
-            "test": self._evaluate(self._images.test) if at_end else None,
-            "validation": self._evaluate(self._images.validation),
-        }
-
-    def _evaluate(self, images: data.ImageSet) -> dict[str, Any] | None:
-        """Returns mean loss, fraction of errors and number of `images`; None without images."""
-        if not len(images):
-            return None
-        with self._watch("eval"):
-            sums = [
-                self._eval_step(self._state, jax.device_put(batch, self._split))
-                for batch in eval_batches(images, self._run.config.train.eval_batch_size)
-            ]
-            loss, errors, examples = np.sum(jax.device_get(sums), axis=0, dtype=np.float64)
-        if not math.isfinite(loss):
-            raise self._not_finite(f"The loss of the evaluation is {loss} after", self.step)
-        return {
-            "error": float(errors / examples),
-            "loss": float(loss / examples),
-            "examples": int(examples),
-        }
-
-
-def summary(result: dict[str, Any]) -> str:
-    """Returns the errors and the times of a result as lines of text."""
-    seconds = result["seconds"]
-    times = (
-        f"training {seconds['train']:.0f} s ({result['steps_per_second']:.1f} steps/s, data wait "
-        f"{result['data_wait_fraction']:.1%}), compilation {seconds['compile']:.0f} s, evaluation "
-        f"{seconds['eval']:.0f} s"
-    )
-    return "\n".join([*_error_lines(result), times])
-
-
-def _error_lines(result: dict[str, Any]) -> list[str]:
-    return [
-        f"{split} error {result[split]['error']:.2%}  (loss {result[split]['loss']:.4f}, "
-        f"{result[split]['examples']:,} examples)"
-        for split in ("validation", "test")
-        if result[split]
-    ]

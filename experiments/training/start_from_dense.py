@@ -7,27 +7,24 @@ fully connected layers are made of.
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from experiments.data import ImageSet
-from experiments.models import READERS, make_model
-from experiments.models.layer_costs import LayerCost, layer_costs
-from experiments.runs.finished import FinishedRun, load_named_run, read_named_run
-from experiments.system.devices import shardings
+from experiments.models import READERS, LayerCost
+from experiments.runs import FinishedRun
+from experiments.system import shardings
+from experiments.training.trained_model import TrainedModel
 from kfc_jax import InputStatistics, convert, reorder_units, to_dense
 from kfc_jax.compress import dense_layers, input_statistics
 from kfc_jax.structures import DenseStructure, layer_kinds
 
-_SPLITS = ("validation", "test")
 _MOST_IMAGES = 20_000  # that tell what layers see: many times the inputs of a layer
 
 
@@ -49,19 +46,17 @@ class Start:
     seconds: float
 
 
-def check_source(config: ConfigDict, workdir: str | os.PathLike[str] | None = None) -> None:
-    """Checks that the config's run can start from its source, if it has one.
+def check_source(config: ConfigDict, run: FinishedRun) -> None:
+    """Checks that the config's run can start from its source.
 
     Args:
       config: the whole config.
-      workdir: the folder of the run, where known.
+      run: the run that `config.compression.source` names.
 
     Raises:
       ValueError: naming the source, what is wrong with it, and a remedy.
     """
-    if not (name := config.compression.source):
-        return
-    source, _ = read_named_run("compression.source", name, workdir)
+    name, source = config.compression.source, run.config
     theirs, ours = (dict(_common_fields(c.model)) for c in (source, config))
     for field in sorted(theirs.keys() | ours.keys()):
         if theirs.get(field) != ours.get(field):
@@ -83,27 +78,8 @@ def check_source(config: ConfigDict, workdir: str | os.PathLike[str] | None = No
                 )
 
 
-def load_source(config: ConfigDict) -> FinishedRun | None:
-    """Returns the run that the config's run starts from; None if it has none.
-
-    Raises:
-      ValueError: if it is no finished run, its checkpoint is not of its model, or a number in it is
-        not finite.
-    """
-    if not (name := config.compression.source):
-        return None
-    run = load_named_run("compression.source", name)
-    for path, leaf in flatten_dict(run.params, sep="/").items():
-        if not np.isfinite(leaf).all():
-            raise ValueError(
-                f"config.compression.source is {name!r}, whose {path} has numbers that are NaN or "
-                "infinite; take a run that did not diverge."
-            )
-    return run
-
-
 def decompose(
-    source: FinishedRun,
+    source: TrainedModel,
     costs: list[LayerCost],
     statistics: Mapping[str, InputStatistics],
     *,
@@ -123,9 +99,9 @@ def decompose(
       reordered: whether hidden units are put in the order with the least error first.
     """
     started = time.perf_counter()
-    before, after = structures_of(_costs(source)), structures_of(costs)
+    before, after = structures_of(source.costs), structures_of(costs)
     changed = {name: text for name, text in after.items() if text != before[name]}
-    dense = to_dense(source.params, {name: before[name] for name in changed})
+    dense = to_dense(source.variables["params"], {name: before[name] for name in changed})
     if reordered:
         are_dense = {
             name for name in before if before[name] == DenseStructure.kind or name in changed
@@ -148,25 +124,24 @@ def decompose(
         for name, report in reports.items()
     }
     replicated, _ = shardings()
-    params, batch_stats = jax.device_put((params, source.batch_stats), replicated)
+    params, batch_stats = jax.device_put((params, source.variables["batch_stats"]), replicated)
     return Start(params, batch_stats, layers, time.perf_counter() - started)
 
 
-def dense_params(source: FinishedRun) -> Any:
+def dense_params(source: TrainedModel) -> Any:
     """Returns the source's parameters with dense layers."""
-    return to_dense(source.params, structures_of(_costs(source)))
+    return to_dense(source.variables["params"], structures_of(source.costs))
 
 
 def source_statistics(
-    source: FinishedRun, images: ImageSet, batch_size: int
+    source: TrainedModel, images: ImageSet, batch_size: int
 ) -> dict[str, InputStatistics]:
     """Returns what the fully connected layers of the source see of `images`, not augmented.
 
     Of more than 20,000 images that many are taken, evenly from the first to the last.
     """
-    variables = {"params": source.params, "batch_stats": source.batch_stats}
-    model = make_model(source.config.model)
-    return input_statistics(model, variables, _batches(images, batch_size), train=False)
+    batches = _batches(images, batch_size)
+    return input_statistics(source.model, source.variables, batches, train=False)
 
 
 def structures_of(costs: list[LayerCost]) -> dict[str, str]:
@@ -176,15 +151,6 @@ def structures_of(costs: list[LayerCost]) -> dict[str, str]:
         for cost in costs
         if cost.kind in layer_kinds()
     }
-
-
-def source_errors(source: FinishedRun) -> dict[str, Any]:
-    """Returns what the source reached, by split; None where it was not evaluated."""
-    return {split: source.result.get(split) for split in _SPLITS}
-
-
-def _costs(source: FinishedRun) -> list[LayerCost]:
-    return layer_costs(make_model(source.config.model), source.config.model.image_shape)
 
 
 def _batches(images: ImageSet, size: int) -> Iterator[Float[Array, "batch h w c"]]:

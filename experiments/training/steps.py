@@ -17,8 +17,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
-from experiments.data.augmentation import random_shift
-from experiments.system.devices import shardings
+from experiments.data import random_shift
+from experiments.system import shardings
 from experiments.training.teacher import Teacher, distillation_loss
 
 Batch = dict[str, Any]

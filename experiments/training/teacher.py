@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, NamedTuple
 
 import jax
@@ -11,8 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from experiments.models import make_model
-from experiments.runs.finished import load_named_run, read_named_run
+from experiments.runs import FinishedRun
 
 
 class Teacher(NamedTuple):
@@ -21,12 +19,10 @@ class Teacher(NamedTuple):
     Attributes:
       model: the model.
       variables: its parameters and running statistics, on all devices.
-      errors: loss, error and number of examples by split, from its result; None: not evaluated.
     """
 
     model: nn.Module
     variables: dict[str, Any]
-    errors: dict[str, dict[str, Any] | None]
 
 
 def distillation_loss(
@@ -44,36 +40,20 @@ def distillation_loss(
     return temperature**2 * optax.losses.kl_divergence_with_log_targets(log_student, log_teacher)
 
 
-def check_teacher(config: ConfigDict, workdir: str | os.PathLike[str] | None = None) -> None:
-    """Checks that the config's teacher, if it has one, can teach its model.
+def check_teacher(config: ConfigDict, taught: FinishedRun) -> None:
+    """Checks that the config's teacher can teach its model.
 
     Args:
       config: the whole config.
-      workdir: the folder of the run that is to learn, where known.
+      taught: the run that `config.distillation.teacher` names.
 
     Raises:
       ValueError: naming the teacher, what is wrong with it, and a remedy.
     """
-    if not (name := config.distillation.teacher):
-        return
-    taught, _ = read_named_run("distillation.teacher", name, workdir)
+    name = config.distillation.teacher
     for field in ("image_shape", "num_classes"):
-        if (theirs := taught.model.get(field)) != (ours := config.model[field]):
+        if (theirs := taught.config.model.get(field)) != (ours := config.model[field]):
             raise ValueError(
                 f"config.distillation.teacher is {name!r}, whose model.{field} is {theirs}, but "
                 f"config.model.{field} is {ours}; take a teacher of the same images and classes."
             )
-
-
-def load_teacher(config: ConfigDict) -> Teacher | None:
-    """Returns the config's teacher; None if it has none.
-
-    Raises:
-      ValueError: if it is no finished run, or its checkpoint is not of its model.
-    """
-    if not (name := config.distillation.teacher):
-        return None
-    run = load_named_run("distillation.teacher", name)
-    variables = {"params": run.params, "batch_stats": run.batch_stats}
-    errors = {split: run.result.get(split) for split in ("validation", "test")}
-    return Teacher(make_model(run.config.model), variables, errors)

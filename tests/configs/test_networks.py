@@ -3,9 +3,8 @@
 import pytest
 
 from configs import characters, svhn
-from experiments.models.layer_costs import totals
-from experiments.training import run as training
-from experiments.training.check_config import check_config
+from experiments.models import totals
+from experiments.training import checked_config, prepare, train_and_evaluate
 
 MODULES = {"svhn": svhn, "characters": characters}
 
@@ -42,7 +41,7 @@ COUNTS = {
 @pytest.mark.parametrize(("name", "size"), COUNTS)
 def test_the_networks_have_the_parameters_of_a_hand_count(name, size):
     others, dense_kernels, kernels = COUNTS[name, size]
-    costs = check_config(MODULES[name].get_config(size))
+    costs = checked_config(MODULES[name].get_config(size)).costs
     layers = {cost.name: cost for cost in costs}
     fc = layers["fc1"], layers["fc2"]
     assert tuple(cost.parameters for cost in fc) == kernels
@@ -105,7 +104,7 @@ def test_a_tiny_run(module, size, changes, examples, tmp_path):
     config = module.get_config(size)
     config.data.data_dir = str(tmp_path / "tfds")
     config.update_from_flattened_dict({**TINY, **changes})
-    result = training.train_and_evaluate(config, tmp_path / "run")
+    result = train_and_evaluate(prepare(config, tmp_path / "run"))
     assert result["test"]["examples"] == examples
     assert result["validation"]["examples"] == config.data.num_validation
     assert result["steps"] == 2 * 40 // 8

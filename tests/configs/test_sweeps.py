@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from experiments.models import make_model
-from experiments.models.layer_costs import layer_costs, totals
-from experiments.sweeping.plan import load_plan, trial_configs
+from experiments.models.layer_costs import costs_of_layers, totals
+from experiments.sweeping.running.plan import load_plan, trial_configs
 from kfc_jax import KroneckerStructure
 
 # Every sweep over the ranks of `model.fc1`, with what that layer has as inputs and features.
@@ -255,7 +255,7 @@ def test_small_models_have_a_tenth_to_a_quarter_of_the_parameters(
 
 def _sizes(plan):
     return [
-        totals(layer_costs(make_model(config.model), config.model.image_shape))["parameters"]
+        totals(costs_of_layers(make_model(config.model), config.model.image_shape))["parameters"]
         for config in trial_configs(plan).values()
     ]
 

@@ -6,7 +6,6 @@ import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from experiments.training import run as training
 from tests.experiments import tiny
 
 
@@ -39,7 +38,7 @@ def dense_run(tmp_path_factory, compile_once):
     workdir = tmp_path_factory.mktemp("runs") / "dense"
     with pytest.MonkeyPatch.context() as patch:
         tiny.install(patch)
-        training.train_and_evaluate(tiny.config_of(model__fc1__kind="dense"), workdir)
+        tiny.train(tiny.config_of(model__fc1__kind="dense"), workdir)
     return workdir
 
 

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from experiments.benchmarking import runner
-from experiments.benchmarking.cases import cells
+from experiments.benchmarking.cases import all_cases
 from experiments.benchmarking.contenders import NAMES
 from experiments.benchmarking.machine import Peaks
 from experiments.benchmarking.results import NetworkResult
@@ -29,8 +29,8 @@ def benchmark(run_module):
 
 
 def options(**fields):
-    found = cells(["12x20"], [1], [2, 8], ["forward"])
-    return runner.Options(**{"cells": found, "seconds": 1e-3, "command": "tiny"} | fields)
+    found = all_cases(["12x20"], [1], [2, 8], ["forward"])
+    return runner.Options(**{"cases": found, "seconds": 1e-3, "command": "tiny"} | fields)
 
 
 def test_the_command_leaves_tables_pictures_and_a_summary(benchmark, tmp_path):
@@ -38,12 +38,12 @@ def test_the_command_leaves_tables_pictures_and_a_summary(benchmark, tmp_path):
     outcome = benchmark(*flags, "--passes=training", "--peers_python=/nowhere/python")
     assert outcome.returncode == 0, outcome.stderr
     content = json.loads((tmp_path / "results.json").read_text())
-    (cell,) = content["cells"].values()
-    assert set(NAMES) < set(cell["entries"])
-    assert all(cell["entries"][name]["timing"]["median"] > 0 for name in NAMES)
-    assert all(cell["entries"][name]["temporary_bytes"] is not None for name in NAMES)
-    assert "missing" in cell["entries"]["lycoris"]["note"]
-    assert "fastkron" not in cell["entries"]  # forward only
+    (case,) = content["cases"].values()
+    assert set(NAMES) < set(case["entries"])
+    assert all(case["entries"][name]["timing"]["median"] > 0 for name in NAMES)
+    assert all(case["entries"][name]["temporary_bytes"] is not None for name in NAMES)
+    assert "missing" in case["entries"]["lycoris"]["note"]
+    assert "fastkron" not in case["entries"]  # forward only
     assert {"start", "end"} <= set(content["sessions"][0])
     names = {path.name for path in tmp_path.iterdir()}
     assert {"results.csv", "summary.md", "speedup_training.png"} <= names
@@ -69,24 +69,24 @@ def test_mistakes_are_told_in_a_line(benchmark, tmp_path, flags, message):
 def test_a_stopped_run_goes_on_with_the_cells_that_are_left(tmp_path, monkeypatch, fixed_peaks):
     measured = []
 
-    def measure(cell, *_, stop):
+    def measure(case, *_, stop):
         if len(measured) == stop:
             raise KeyboardInterrupt
-        measured.append(cell.key)
-        return made_up.result(cell, dense=1.0, planned=0.5)
+        measured.append(case.key)
+        return made_up.result(case, dense=1.0, planned=0.5)
 
-    monkeypatch.setattr(runner, "measure_cell", functools.partial(measure, stop=1))
+    monkeypatch.setattr(runner, "measure_case", functools.partial(measure, stop=1))
     with pytest.raises(KeyboardInterrupt):
         runner.run(options(), tmp_path, lambda _: None)
-    kept = json.loads((tmp_path / "results.json").read_text())["cells"]
-    assert list(kept) == measured == [options().cells[0].key]
+    kept = json.loads((tmp_path / "results.json").read_text())["cases"]
+    assert list(kept) == measured == [options().cases[0].key]
 
-    monkeypatch.setattr(runner, "measure_cell", functools.partial(measure, stop=2))
+    monkeypatch.setattr(runner, "measure_case", functools.partial(measure, stop=2))
     results = runner.run(options(), tmp_path, lambda _: None)
-    assert measured == [cell.key for cell in options().cells]
-    assert set(results.cells) == {cell.key for cell in options().cells}
+    assert measured == [case.key for case in options().cases]
+    assert set(results.cases) == {case.key for case in options().cases}
     content = json.loads((tmp_path / "results.json").read_text())
-    assert content["cells"][measured[0]] == kept[measured[0]]
+    assert content["cases"][measured[0]] == kept[measured[0]]
     assert len(content["sessions"]) == 2
     with pytest.raises(ValueError, match="is from another command"):
         runner.run(options(command="other"), tmp_path, lambda _: None)
@@ -106,8 +106,8 @@ def test_a_contender_that_fails_or_needs_too_much_memory_is_shown_as_such(
     monkeypatch.setattr(runner, "compile_call", fails_first)
     monkeypatch.setattr(runner, "_exceeds_memory", lambda call: call.arguments[1] is None)
     (result,) = runner.run(
-        options(cells=options().cells[:1]), tmp_path, lambda _: None
-    ).cells.values()
+        options(cases=options().cases[:1]), tmp_path, lambda _: None
+    ).cases.values()
     assert result.entries["dense"].note == "RuntimeError: out of luck"
     assert result.entries["dense"].timing is None
     assert result.seconds("planned") > 0
@@ -133,7 +133,7 @@ def test_networks_are_measured_once(tmp_path, monkeypatch, fixed_peaks):
 
     monkeypatch.setattr(runner, "measure_network", measure)
     for _ in range(2):
-        found = runner.run(options(cells=[], networks=("LeNet",)), tmp_path, lambda _: None)
+        found = runner.run(options(cases=[], networks=("LeNet",)), tmp_path, lambda _: None)
     assert seen == ["LeNet"]
     assert set(found.networks) == {"LeNet"}
 
@@ -146,7 +146,7 @@ def test_one_program_is_compiled_and_timed_once(monkeypatch):
         return real(function, arguments)
 
     monkeypatch.setattr(runner, "compile_call", count)
-    entries = runner.measure_cell(options().cells[0], 1e-3, (), FixedPeaks()).entries
+    entries = runner.measure_case(options().cases[0], 1e-3, (), FixedPeaks()).entries
     ours = [entries[name] for name in NAMES if entries[name].note]
     plans = {entry.note for entry in ours}
     assert len(compiled) == len(plans) + 3  # dense, einsum and low rank have no plan

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from experiments.system.locks import lock_folder
+from experiments.runs import DIVERGED_EXIT_CODE
+from experiments.system import lock_folder
 
 QUICK = (
     "--config=configs/quickstart.py",
@@ -93,6 +94,14 @@ def test_a_second_process_in_the_same_folder_is_refused(start, tmp_path):
     assert code == 1
     assert f"Another process ({os.getpid()} on" in err
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_run_that_diverges_says_so_by_its_exit_code(start, tmp_path):
+    bad = "--config.optimizer.learning_rate=1e30"
+    code, _, err = outcome(start(*QUICK, f"--workdir={tmp_path}", bad))
+    assert code == DIVERGED_EXIT_CODE
+    assert "Lower config.optimizer.learning_rate" in err
+    assert "Traceback" not in err
 
 
 def test_a_terminated_run_goes_on_and_a_finished_one_says_so(start, tmp_path):

@@ -6,9 +6,10 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from configs import mnist
-from experiments import data, models
+from experiments import training
 from experiments.data import DataSet, ImageSet
-from experiments.models import LayerSpec, fully_connected
+from experiments.data.sets import registry
+from experiments.models import LayerSpec, fully_connected, networks
 
 SIDE = 16
 STEPS_PER_EPOCH = 5
@@ -30,8 +31,8 @@ class Tiny(nn.Module):
 
 def install(patch: pytest.MonkeyPatch) -> None:
     """Makes the model and the data known under the name `tiny`."""
-    patch.setitem(models._MODELS, "tiny", Tiny)
-    patch.setitem(data._LOADERS, "tiny", lambda _: load("tiny"))
+    patch.setitem(networks._MODELS, "tiny", Tiny)
+    patch.setitem(registry._LOADERS, "tiny", lambda _: load("tiny"))
 
 
 def get_config() -> ConfigDict:
@@ -49,6 +50,11 @@ def config_of(**fields) -> ConfigDict:
     config = get_config()
     config.update_from_flattened_dict({n.replace("__", "."): v for n, v in fields.items()})
     return config
+
+
+def train(config: ConfigDict, workdir) -> dict:
+    """Does what `experiments.train` does, and returns the result."""
+    return training.train_and_evaluate(training.prepare(config, workdir))
 
 
 def load(name: str = "tiny") -> DataSet:

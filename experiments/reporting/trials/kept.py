@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from experiments.reporting.trials.trial import Layer, Outcome, Trial
-from experiments.system.atomic_files import write_text
+from experiments.reporting.trials.trial import Outcome, Trial
+from experiments.runs import Layer, failure_reason
+from experiments.system import write_text
 
 KEPT_FILE = "runs.jsonl"
 
@@ -39,10 +40,10 @@ def read_kept(folder: Path) -> list[Trial]:
 
 
 def _trial(kept: dict[str, Any], folder: Path) -> Trial:
-    outcome = kept.pop("outcome")
+    outcome, reason = kept.pop("outcome"), failure_reason(kept)
     if outcome:
         layers = tuple(Layer(**layer) for layer in outcome.pop("layers"))
         outcome = Outcome(layers=layers, **outcome)
     curve = tuple((epoch, error) for epoch, error in kept.pop("curve"))
     place = {"folder": folder / kept["sweep"] / kept["name"]}
-    return Trial(**kept | place, outcome=outcome, curve=curve)
+    return Trial(**kept | place | {"reason": reason}, outcome=outcome, curve=curve)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.config.fields import flatten
+from experiments.config import flatten
 from experiments.reporting.trials.kept import KEPT_FILE, read_kept
-from experiments.reporting.trials.trial import SPLITS, Layer, Outcome, Trial
+from experiments.reporting.trials.trial import SPLITS, Outcome, Trial
+from experiments.runs import Layer, failure_reason
 
 
 def read_sweeps(paths: Sequence[str | os.PathLike[str]]) -> list[Trial]:
@@ -94,6 +95,7 @@ def _read_trial(folder: Path, sweep: str, planned: dict[str, Any]) -> Trial:
         curve_split=split,
         command=str(record.get("command") or ""),
         problem=problem,
+        reason=failure_reason(record),
     )
 
 

@@ -7,33 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from experiments.config import NEUTRAL_FIELDS
+from experiments.runs import DIVERGED, Layer
+
 SPLITS = ("test", "validation")
-
-# Fields of a config that change neither the model nor its numbers.
-_NEUTRAL_FIELDS = ("data.data_dir", "train.log_every", "train.checkpoint_every_epochs")
-
-
-@dataclasses.dataclass(frozen=True)
-class Layer:
-    """One layer of a trial's model, as `result.json` counts it.
-
-    Attributes:
-      name: path of the layer in the model.
-      kind: `dense`, `kfc`, `low_rank`, `conv` or another.
-      structure: how its kernel is made, as text.
-      parameters: entries of its kernel or factors, bias not.
-      dense_parameters: entries of the dense kernel that it stands for.
-      flops: FLOPs of the layer for one example.
-      dense_flops: the same with a dense kernel.
-    """
-
-    name: str
-    kind: str
-    structure: str
-    parameters: int
-    dense_parameters: int
-    flops: int
-    dense_flops: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +68,7 @@ class Trial:
       curve_split: `validation`, or `train` where no validation split was cut.
       command: the command that runs it, where known.
       problem: why there is no outcome, or empty.
+      reason: why its last attempt failed, as `experiments.runs.failure_reason` tells it, or empty.
     """
 
     sweep: str
@@ -105,6 +83,7 @@ class Trial:
     curve_split: str = "validation"
     command: str = ""
     problem: str = ""
+    reason: str = ""
 
     @property
     def seed(self) -> Any:
@@ -119,12 +98,12 @@ class Trial:
     @property
     def has_diverged(self) -> bool:
         """Whether it failed because a number was not finite."""
-        return self.state == "failed" and "Lower config.optimizer.learning_rate" in self.problem
+        return self.state == "failed" and self.reason == DIVERGED
 
     @property
     def settings(self) -> dict[str, Any]:
         """The fields of the config that may change the numbers, other than the seed."""
-        neutral = ("seed", *_NEUTRAL_FIELDS)
+        neutral = ("seed", *NEUTRAL_FIELDS)
         parts = (("distillation.", "teacher"), ("compression.", "source"))
         unused = tuple(part for part, run in parts if not self.config.get(part + run))
         settings = {

@@ -1,7 +1,7 @@
 """Results of a benchmark that was never run."""
 
-from experiments.benchmarking.cases import Cell
-from experiments.benchmarking.results import CellResult, Entry, Results
+from experiments.benchmarking.cases import Case
+from experiments.benchmarking.results import CaseResult, Entry, Results
 from experiments.benchmarking.timing import Timing
 
 PEAK_FLOPS, BANDWIDTH = 1e11, 1e10
@@ -11,7 +11,7 @@ def timing(seconds):
     return Timing(seconds, 0.9 * seconds, 1.2 * seconds, 5)
 
 
-def result(cell, *, memory=None, beside=None, **seconds):
+def result(case, *, memory=None, beside=None, **seconds):
     memory, beside = memory or {}, beside or {}
     entries = {
         name: Entry(
@@ -23,18 +23,18 @@ def result(cell, *, memory=None, beside=None, **seconds):
         )
         for name, value in seconds.items()
     }
-    return CellResult(cell, entries, PEAK_FLOPS, BANDWIDTH)
+    return CaseResult(case, entries, PEAK_FLOPS, BANDWIDTH)
 
 
-def results(*cells, **fields):
+def results(*cases, **fields):
     return Results(
         "python -m experiments.benchmark",
         {"jax": "1"},
         {"cpu": "made up", "cores": 2},
-        cells={one.cell.key: one for one in cells},
+        cases={one.case.key: one for one in cases},
         **fields,
     )
 
 
-def cell(rank=4, batch=32, pass_="forward", shape=(4096, 4096)):
-    return Cell(*shape, rank, batch, pass_)
+def case(rank=4, batch=32, pass_="forward", shape=(4096, 4096)):
+    return Case(*shape, rank, batch, pass_)

@@ -1,29 +1,29 @@
 import pytest
 
-from experiments.benchmarking.cases import BATCHES, PASSES, RANKS, SHAPES, Cell, cells
+from experiments.benchmarking.cases import BATCHES, PASSES, RANKS, SHAPES, Case, all_cases
 
 
 def test_every_combination_is_a_cell_once():
-    found = cells()
-    assert len(found) == len({cell.key for cell in found}) == 7 * 3 * 4 * 2
+    found = all_cases()
+    assert len(found) == len({case.key for case in found}) == 7 * 3 * 4 * 2
     assert len(found) == len(SHAPES) * len(RANKS) * len(BATCHES) * len(PASSES)
-    assert Cell(4096, 3755, 16, 1024, "training") in found
+    assert Case(4096, 3755, 16, 1024, "training") in found
 
 
 def test_the_structure_is_balanced_and_padded_where_needed():
-    assert str(Cell(4096, 4096, 4, 1, "forward").structure) == "4:64x64*64x64"
-    structure = Cell(4096, 3755, 1, 1, "forward").structure
+    assert str(Case(4096, 4096, 4, 1, "forward").structure) == "4:64x64*64x64"
+    structure = Case(4096, 3755, 1, 1, "forward").structure
     assert structure.is_padded
     assert structure.features == 3755
 
 
 def test_arrays_have_the_shapes_of_the_structure_and_are_the_same_each_time():
-    cell = Cell(12, 20, 2, 3, "training")
-    arrays = cell.arrays()
-    ((n1, m1), (n2, m2)) = cell.structure.terms[0].shapes
+    case = Case(12, 20, 2, 3, "training")
+    arrays = case.arrays()
+    ((n1, m1), (n2, m2)) = case.structure.terms[0].shapes
     shapes = {name: array.shape for name, array in arrays.items()}
     assert shapes == {"x": (3, 12), "g": (3, 20), "a": (2, n1, m1), "b": (2, n2, m2)}
-    assert all((arrays[name] == again).all() for name, again in cell.arrays().items())
+    assert all((arrays[name] == again).all() for name, again in case.arrays().items())
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,4 @@ def test_arrays_have_the_shapes_of_the_structure_and_are_the_same_each_time():
 )
 def test_a_wrong_choice_of_cells_is_one_clear_error(arguments, message):
     with pytest.raises(ValueError, match=message):
-        cells(**arguments)
+        all_cases(**arguments)

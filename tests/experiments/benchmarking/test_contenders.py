@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.benchmarking.cases import Cell
+from experiments.benchmarking.cases import Case
 from experiments.benchmarking.contenders import (
     NAMES,
     contenders,
@@ -21,11 +21,11 @@ def kernel_of(arrays, structure):
 
 @pytest.mark.parametrize(("shape", "batch"), [((12, 20), 9), ((23, 11), 1)])  # and a padded one
 def test_all_but_low_rank_compute_the_same_as_numpy(shape, batch):
-    cell = Cell(*shape, 2, batch, "training")
-    arrays = {name: np.asarray(array) for name, array in cell.arrays().items()}
-    kernel = kernel_of(arrays, cell.structure)
+    case = Case(*shape, 2, batch, "training")
+    arrays = {name: np.asarray(array) for name, array in case.arrays().items()}
+    kernel = kernel_of(arrays, case.structure)
     seen = []
-    for contender in contenders(cell):
+    for contender in contenders(case):
         seen.append(contender.name)
         if contender.name == "low_rank":
             continue
@@ -38,7 +38,7 @@ def test_all_but_low_rank_compute_the_same_as_numpy(shape, batch):
             np.testing.assert_allclose(of_parameters, of_kernel, rtol=1e-4, atol=1e-4)
         else:  # along a direction: the derivative by the kernel tells that by the factors
             a, b = arrays["a"], arrays["b"]
-            along = kernel_of({"a": a, "b": b}, cell.structure)  # of growing `a`
+            along = kernel_of({"a": a, "b": b}, case.structure)  # of growing `a`
             expected = float((of_kernel * along).sum())
             ((of_a, of_b),) = of_parameters
             assert float((of_a * a).sum()) == pytest.approx(expected, rel=1e-4, abs=1e-3)
@@ -47,8 +47,8 @@ def test_all_but_low_rank_compute_the_same_as_numpy(shape, batch):
 
 
 def test_the_forward_pass_gives_the_product_alone():
-    cell = Cell(12, 20, 2, 3, "forward")
-    outputs = {c.name: c.function(*c.arguments) for c in contenders(cell)}
+    case = Case(12, 20, 2, 3, "forward")
+    outputs = {c.name: c.function(*c.arguments) for c in contenders(case)}
     assert all(y.shape == (3, 20) for y in outputs.values())
     np.testing.assert_allclose(outputs["einsum"], outputs["dense"], rtol=1e-4, atol=1e-4)
 
@@ -69,17 +69,17 @@ def test_flops_of_the_einsum_are_those_of_an_order_of_two_products():
 
 
 def test_the_floor_is_the_larger_of_flops_and_bytes():
-    cell = Cell(4096, 4096, 4, 32, "forward")
-    flops, bytes_ = floor_work(cell)
+    case = Case(4096, 4096, 4, 32, "forward")
+    flops, bytes_ = floor_work(case)
     assert flops == 2 * (2 * 32 * 4 * 64**3)
     assert bytes_ == 4 * (2 * 32 * 4096 + 4 * 2 * 64**2)
-    assert floor_seconds(cell, flops, bytes_ / 3) == pytest.approx(3.0)
-    assert floor_seconds(cell, flops / 5, bytes_) == pytest.approx(5.0)
-    training = floor_work(Cell(4096, 4096, 4, 32, "training"))
+    assert floor_seconds(case, flops, bytes_ / 3) == pytest.approx(3.0)
+    assert floor_seconds(case, flops / 5, bytes_) == pytest.approx(5.0)
+    training = floor_work(Case(4096, 4096, 4, 32, "training"))
     assert training == (3 * flops, 2 * bytes_)
 
 
 def test_the_floor_takes_the_dense_product_where_that_is_less_work():
-    cell = Cell(64, 64, 16, 512, "forward")
-    assert floor_work(cell)[0] < cell.structure.terms[0].factored_flops(512)
-    assert floor_work(cell)[0] >= cell.dense_flops
+    case = Case(64, 64, 16, 512, "forward")
+    assert floor_work(case)[0] < case.structure.terms[0].factored_flops(512)
+    assert floor_work(case)[0] >= case.dense_flops

@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from experiments.benchmarking.calibration import CELLS, _work, calibrate
+from experiments.benchmarking.calibration import CASES, _work, calibrate
 from experiments.benchmarking.fitting import Measurement, fit, losses, quality
 from kfc_jax.product.cost_model import KINDS, Costs, Work, costs_of
 from kfc_jax.product.planner import candidate_programs
@@ -83,13 +83,13 @@ def test_quality_counts_the_choices_that_lose():
 
 def test_work_of_a_program_follows_the_cache_size():
     costs = costs_of("cpu")
-    cell = next(c for c in CELLS if c.batch == 512 and c.rank == 16 and c.pass_ == "forward")
-    for program in candidate_programs(cell.structure, cell.batch, costs):
-        assert _work(cell, program, costs, costs.cache) == program.work
+    case = next(c for c in CASES if c.batch == 512 and c.rank == 16 and c.pass_ == "forward")
+    for program in candidate_programs(case.structure, case.batch, costs):
+        assert _work(case, program, costs, costs.cache) == program.work
     spilled = {
         cache: sum(
-            _work(cell, p, costs, cache).spilled
-            for p in candidate_programs(cell.structure, cell.batch, costs)
+            _work(case, p, costs, cache).spilled
+            for p in candidate_programs(case.structure, case.batch, costs)
         )
         for cache in (2**18, 2**30)
     }
@@ -97,17 +97,17 @@ def test_work_of_a_program_follows_the_cache_size():
 
 
 def test_calibration_covers_sizes_ranks_and_batches_of_both_passes():
-    assert {cell.pass_ for cell in CELLS} == {"forward", "backward"}
-    assert {cell.rank for cell in CELLS} == {1, 4, 16}
-    assert {1, 512} <= {cell.batch for cell in CELLS}
-    assert all(len(set(pair)) == 2 for pair in itertools.pairwise(CELLS))
+    assert {case.pass_ for case in CASES} == {"forward", "backward"}
+    assert {case.rank for case in CASES} == {1, 4, 16}
+    assert {1, 512} <= {case.batch for case in CASES}
+    assert all(len(set(pair)) == 2 for pair in itertools.pairwise(CASES))
 
 
 def test_calibration_writes_constants_that_the_planner_reads(tmp_path, monkeypatch):
     from experiments.benchmarking import calibration
 
-    small = [dataclasses.replace(c, inputs=12, features=20, rank=1, batch=8) for c in CELLS[:2]]
-    monkeypatch.setattr(calibration, "CELLS", small)
+    small = [dataclasses.replace(c, inputs=12, features=20, rank=1, batch=8) for c in CASES[:2]]
+    monkeypatch.setattr(calibration, "CASES", small)
     monkeypatch.setattr(calibration, "_SECONDS", 1e-3)
     path, said = tmp_path / "made" / "costs.json", []
     costs = calibrate(path, said.append)

@@ -7,7 +7,8 @@ from tests.experiments import tiny
 @pytest.fixture
 def tiny_network(monkeypatch):
     tiny.install(monkeypatch)
-    monkeypatch.setitem(networks.CONFIGS, "tiny", tiny.get_config)
+    monkeypatch.setitem(networks.NETWORKS, "tiny", "tiny.py")
+    monkeypatch.setattr(networks, "load_config", lambda path: tiny.get_config())
 
 
 def test_a_network_is_timed_with_both_kinds_of_layer(tiny_network):

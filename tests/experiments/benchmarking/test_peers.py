@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.benchmarking import peer_layers, peer_process
-from experiments.benchmarking.cases import Cell
+from experiments.benchmarking.cases import Case
 from experiments.benchmarking.peer_layers import PEERS, PeerWork
 from experiments.benchmarking.peers import PeerProcess
 
@@ -80,7 +80,7 @@ def test_a_missing_peer_is_shown_as_such_and_asked_nothing(tmp_path):
     python.chmod(0o755)
     process = PeerProcess("lycoris", str(python))
     assert process.missing == "ModuleNotFoundError: nothing here"
-    answer = process.measure(Cell(12, 20, 1, 2, "forward"), 0.01)
+    answer = process.measure(Case(12, 20, 1, 2, "forward"), 0.01)
     assert answer == {"missing": "ModuleNotFoundError: nothing here"}
     process.close()
 
@@ -98,7 +98,7 @@ def test_a_process_that_dies_is_a_failure_and_started_again(tmp_path):
     process = PeerProcess("lycoris", str(python))
     assert process.version == "fake 1"
     for _ in range(2):
-        answer = process.measure(Cell(12, 20, 1, 2, "forward"), 0.01)
+        answer = process.measure(Case(12, 20, 1, 2, "forward"), 0.01)
         assert "ended with code 3" in answer["failed"]
     process.close()
 

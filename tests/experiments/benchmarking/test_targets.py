@@ -6,11 +6,11 @@ from experiments.benchmarking import tables
 from experiments.benchmarking.picture import draw
 from experiments.benchmarking.results import Entry, NetworkResult
 from experiments.benchmarking.targets import NETWORKS, TARGETS, evaluate
-from tests.experiments.benchmarking.made_up import cell, result, results, timing
+from tests.experiments.benchmarking.made_up import case, result, results, timing
 
 
-def outcomes(*cells, **fields):
-    return {o.target.title: o for o in evaluate(results(*cells, **fields))}
+def outcomes(*cases, **fields):
+    return {o.target.title: o for o in evaluate(results(*cases, **fields))}
 
 
 def test_without_results_no_target_says_anything():
@@ -18,12 +18,12 @@ def test_without_results_no_target_says_anything():
 
 
 def test_planned_is_compared_with_the_best_strategy():
-    fine = result(cell(1), planned=1.05, per_sample=1.0, batched=3.0)
-    slow = result(cell(4), planned=1.5, per_sample=2.0, batched=1.0)
+    fine = result(case(1), planned=1.05, per_sample=1.0, batched=3.0)
+    slow = result(case(4), planned=1.5, per_sample=2.0, batched=1.0)
     outcome = outcomes(fine, slow)["planned / best strategy"]
     assert list(outcome.ratios.values()) == [1.5, 1.05]
     assert outcome.met == 1
-    assert next(iter(outcome.ratios)) == cell(4).key
+    assert next(iter(outcome.ratios)) == case(4).key
 
 
 @pytest.mark.parametrize(
@@ -37,11 +37,11 @@ def test_planned_is_compared_with_the_best_strategy():
 )
 def test_each_rank_has_its_bound_at_4096(rank, batch, title, limit):
     for factor, met in ((1.01, 1), (0.99, 0)):
-        one = result(cell(rank, batch), dense=limit * factor, planned=1.0)
-        elsewhere = result(cell(rank, batch, shape=(784, 1024)), dense=0.1, planned=1.0)
-        training = result(cell(rank, batch, "training"), dense=0.1, planned=1.0)
+        one = result(case(rank, batch), dense=limit * factor, planned=1.0)
+        elsewhere = result(case(rank, batch, shape=(784, 1024)), dense=0.1, planned=1.0)
+        training = result(case(rank, batch, "training"), dense=0.1, planned=1.0)
         found = outcomes(one, elsewhere, training)
-        assert list(found[title].ratios) == [one.cell.key]
+        assert list(found[title].ratios) == [one.case.key]
         assert found[title].met == met
         assert len(found["dense / planned, anywhere"].ratios) == 3
         others = [t for t in found if "4096x4096" in t and t != title]
@@ -50,33 +50,33 @@ def test_each_rank_has_its_bound_at_4096(rank, batch, title, limit):
 
 def test_training_has_bounds_on_time_and_memory():
     one = result(
-        cell(4, 1024, "training"),
+        case(4, 1024, "training"),
         dense=9.0,
         einsum=1.6,
         planned=1.0,
         memory={"planned": 10, "einsum": 40},
     )
-    found = outcomes(one, result(cell(4, 32, "training"), dense=1, einsum=1, planned=1))
+    found = outcomes(one, result(case(4, 32, "training"), dense=1, einsum=1, planned=1))
     head = "forward and backward, rank 4, batch"
-    assert found[f"dense / planned, {head} >= 256"].ratios == {one.cell.key: 9.0}
+    assert found[f"dense / planned, {head} >= 256"].ratios == {one.case.key: 9.0}
     assert found[f"naive einsum / planned, {head} >= 256"].met == 0
     memory = found[f"temporary memory, planned / naive einsum, {head} 1024"]
-    assert memory.ratios == {one.cell.key: 0.25}
+    assert memory.ratios == {one.case.key: 0.25}
     assert memory.met == 0
 
 
-def test_the_floor_is_asked_for_large_enough_cells():
+def test_the_floor_is_asked_for_large_enough_cases():
     flops = 2 * 2 * 32 * 4 * 64**3  # at 1e11 a second
-    near = result(cell(4, 32), planned=1.2 * flops / 1e11)
-    found = outcomes(near, result(cell(1, 32), planned=1.0), result(cell(4, 1), planned=1.0))
+    near = result(case(4, 32), planned=1.2 * flops / 1e11)
+    found = outcomes(near, result(case(1, 32), planned=1.0), result(case(4, 1), planned=1.0))
     outcome = found["planned / floor, forward, rank >= 4, batch >= 32"]
-    assert outcome.ratios == {near.cell.key: pytest.approx(1.2)}
+    assert outcome.ratios == {near.case.key: pytest.approx(1.2)}
     assert outcome.met == 1
 
 
 def test_peers_and_networks_have_bounds():
     peers = result(
-        cell(),
+        case(),
         planned=9.0,
         fastkron=1.1,
         lycoris=1.1,
@@ -93,12 +93,12 @@ def test_peers_and_networks_have_bounds():
 
 
 def test_the_summary_names_targets_worst_cells_and_missing_peers():
-    one = result(cell(4, 256), dense=1.0, planned=0.5, batched=0.1, low_rank=0.2, einsum=0.6)
+    one = result(case(4, 256), dense=1.0, planned=0.5, batched=0.1, low_rank=0.2, einsum=0.6)
     one.entries["peft"] = Entry(note="missing: no module named peft")
     text = tables.summary(results(one, peers={"peft": "missing: no module named peft"}))
     assert all(target.title in text for target in (*TARGETS, NETWORKS))
-    assert f"planned / best strategy | <= 1.1 | 0 of 1 | 5.00 ({one.cell.key})" in text
-    assert f"Falls short, planned / best strategy: {one.cell.key} 5.00." in text
+    assert f"planned / best strategy | <= 1.1 | 0 of 1 | 5.00 ({one.case.key})" in text
+    assert f"Falls short, planned / best strategy: {one.case.key} 5.00." in text
     assert "- peft: missing: no module named peft" in text
     line = tables.line(one)
     assert "2x" in line
@@ -106,22 +106,22 @@ def test_the_summary_names_targets_worst_cells_and_missing_peers():
 
 
 def test_cells_that_others_disturbed_are_named():
-    quiet = result(cell(1), dense=1.0, planned=0.5)
-    loud = dataclasses.replace(result(cell(4), dense=1.0, planned=0.5), other_load=0.4)
+    quiet = result(case(1), dense=1.0, planned=0.5)
+    loud = dataclasses.replace(result(case(4), dense=1.0, planned=0.5), other_load=0.4)
     text = tables.summary(results(quiet, loud))
-    assert f"in 1 of 2 cells, at most 40% ({loud.cell.key})" in text
+    assert f"in 1 of 2 cases, at most 40% ({loud.case.key})" in text
     assert "disturbed" in tables.line(loud)
     assert "disturbed" not in tables.line(quiet)
 
 
 def test_the_pictures_are_drawn_of_what_there_is(tmp_path):
-    cells = [
-        result(cell(rank, batch, shape=shape), dense=1.0, planned=0.2)
+    cases = [
+        result(case(rank, batch, shape=shape), dense=1.0, planned=0.2)
         for rank in (1, 4)
         for batch in (1, 32)
         for shape in ((784, 1024), (4096, 4096))
     ]
-    paths = draw(results(*cells), tmp_path)
+    paths = draw(results(*cases), tmp_path)
     assert [path.name for path in paths] == ["speedup.png", "speedup.svg"]
     assert all(path.stat().st_size > 1000 for path in paths)
     svg = paths[1].read_text()

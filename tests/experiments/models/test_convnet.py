@@ -5,7 +5,8 @@ import pytest
 from scipy.signal import correlate
 
 from configs import svhn
-from experiments.models import ConvNet, LayerSpec, make_model
+from experiments.models import LayerSpec, make_model
+from experiments.models.convnet import ConvNet
 
 DENSE = LayerSpec()
 

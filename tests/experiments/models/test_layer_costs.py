@@ -3,7 +3,7 @@ from flax import linen as nn
 
 from configs import mnist
 from experiments.models import make_model
-from experiments.models.layer_costs import cost_table, layer_costs, totals
+from experiments.models.layer_costs import cost_table, costs_of_layers, totals
 from kfc_jax import KFCDense
 
 CONV1 = 2 * 24 * 24 * 20 * 25  # positions x features x patch
@@ -13,7 +13,7 @@ CONV2 = 2 * 8 * 8 * 50 * 25 * 20
 def costs_of(**fc1):
     config = mnist.get_config().model
     config.fc1.update(fc1)
-    return layer_costs(make_model(config), config.image_shape)
+    return costs_of_layers(make_model(config), config.image_shape)
 
 
 def test_dense_costs_match_a_hand_count():
@@ -73,7 +73,7 @@ class Unusual(nn.Module):
 
 
 def test_layers_of_any_sort_and_depth_are_counted():
-    norm, inner, shared = layer_costs(Unusual(), (4, 5, 3))
+    norm, inner, shared = costs_of_layers(Unusual(), (4, 5, 3))
     assert (norm.name, norm.kind, norm.parameters, norm.bias_parameters) == (
         "norm",
         "BatchNorm",

@@ -4,7 +4,7 @@ import struct
 import pytest
 from tensorboardX.proto import event_pb2
 
-from experiments.runs.folder import RunFolder
+from experiments.runs import RunFolder
 from tests.experiments import tiny
 
 
@@ -30,20 +30,20 @@ def metric_lines(folder):
 
 def test_the_config_is_written_and_the_same_one_is_welcome(tmp_path):
     config = tiny.get_config()
-    RunFolder(tmp_path / "a" / "run", config).start(0)
+    RunFolder(tmp_path / "a" / "run", config).open().start(0)
     written = json.loads((tmp_path / "a" / "run" / "config.json").read_text())
     assert written["model"]["fc1"]["structure"] == "2:4x5*4x6"
     assert written["model"]["image_shape"] == [16, 16, 1]
-    assert RunFolder(tmp_path / "a" / "run", config).result() is None
+    assert RunFolder(tmp_path / "a" / "run", config).open().result() is None
 
 
 def test_another_config_is_refused_naming_all_differences(tmp_path):
-    RunFolder(tmp_path, tiny.get_config()).start(0)
+    RunFolder(tmp_path, tiny.get_config()).open().start(0)
     config = tiny.get_config()
     config.optimizer.learning_rate = 0.5
     config.model.fc1.structure = "1:4x5*4x6"
     with pytest.raises(ValueError, match="holds a run with another config") as caught:
-        RunFolder(tmp_path, config)
+        RunFolder(tmp_path, config).open()
     message = str(caught.value)
     assert "config.optimizer.learning_rate was 0.02 and is now 0.5" in message
     assert "config.model.fc1.structure was '2:4x5*4x6' and is now '1:4x5*4x6'" in message
@@ -52,28 +52,28 @@ def test_another_config_is_refused_naming_all_differences(tmp_path):
 
 
 def test_fields_that_leave_the_numbers_alone_may_change(tmp_path):
-    RunFolder(tmp_path, tiny.get_config()).start(0)
+    RunFolder(tmp_path, tiny.get_config()).open().start(0)
     config = tiny.get_config()
     config.data.data_dir, config.train.log_every = "elsewhere", 77
-    RunFolder(tmp_path, config).start(0)
+    RunFolder(tmp_path, config).open().start(0)
     assert json.loads((tmp_path / "config.json").read_text())["train"]["log_every"] == 77
 
 
 def test_a_run_that_never_started_binds_no_config(tmp_path):
-    RunFolder(tmp_path, tiny.get_config())
+    RunFolder(tmp_path, tiny.get_config()).open()
     config = tiny.get_config()
     config.data.name = "mnist_5k"
-    RunFolder(tmp_path, config)
+    RunFolder(tmp_path, config).open()
 
 
 def test_an_unreadable_config_is_an_error_with_a_remedy(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json cannot be read .*another --workdir"):
-        RunFolder(tmp_path, tiny.get_config())
+        RunFolder(tmp_path, tiny.get_config()).open()
 
 
 def test_metrics_and_events_hold_the_same_numbers(tmp_path):
-    folder = RunFolder(tmp_path, tiny.get_config())
+    folder = RunFolder(tmp_path, tiny.get_config()).open()
     folder.start(0)
     folder.write_metrics(10, {"train/loss": 1.5, "epoch": 0.5})
     folder.write_metrics(20, {"train/loss": 0.25, "epoch": 1.0})
@@ -92,7 +92,7 @@ def test_metrics_and_events_hold_the_same_numbers(tmp_path):
 
 
 def test_going_on_drops_what_lies_past_the_checkpoint(tmp_path):
-    folder = RunFolder(tmp_path, tiny.get_config())
+    folder = RunFolder(tmp_path, tiny.get_config()).open()
     folder.start(0)
     for step in (10, 20, 30):
         folder.write_metrics(step, {"train/loss": 1.0})
@@ -111,7 +111,7 @@ def test_going_on_drops_what_lies_past_the_checkpoint(tmp_path):
 
 
 def test_the_result_marks_a_run_as_finished(tmp_path):
-    folder = RunFolder(tmp_path, tiny.get_config())
+    folder = RunFolder(tmp_path, tiny.get_config()).open()
     folder.write_result({"test": {"error": 0.5}})
     assert folder.result() == {"test": {"error": 0.5}}
     assert not list(tmp_path.glob("*.tmp"))

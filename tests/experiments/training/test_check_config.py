@@ -3,12 +3,12 @@ import pytest
 
 from configs import mnist, quickstart
 from experiments.data import DataSet, ImageSet
-from experiments.training.check_config import check_config, check_data
+from experiments.training.check_config import check_data, checked_config
 
 
 @pytest.mark.parametrize("module", [mnist, quickstart])
 def test_the_configs_are_right(module):
-    costs = check_config(module.get_config())
+    costs = checked_config(module.get_config()).costs
     assert [cost.name for cost in costs] == ["conv1", "conv2", "fc1", "fc2"]
 
 
@@ -47,31 +47,31 @@ def test_a_wrong_field_is_named_with_its_remedy(field, value, message):
     config = mnist.get_config()
     config.update_from_flattened_dict({field: value})
     with pytest.raises(ValueError, match=message):
-        check_config(config)
+        checked_config(config)
 
 
 def test_a_rank_that_the_layer_cannot_have_is_named():
     config = mnist.get_config()
     config.model.fc1.update({"kind": "low_rank", "rank": 501})
     with pytest.raises(ValueError, match=r"layer fc1: .*rank=501.*1 to 500"):
-        check_config(config)
+        checked_config(config)
 
 
 def test_missing_and_unknown_fields_are_named():
     config = mnist.get_config()
     del config.optimizer.b2
     with pytest.raises(ValueError, match=r"config\.optimizer\.b2 is missing"):
-        check_config(config)
+        checked_config(config)
     config = mnist.get_config()
     config.train.num_epoch = 3
     with pytest.raises(ValueError, match=r"config\.train\.num_epoch is not a field"):
-        check_config(config)
+        checked_config(config)
 
 
 def test_batches_that_the_devices_cannot_share_are_refused(monkeypatch):
     monkeypatch.setattr("jax.device_count", lambda: 3)
     with pytest.raises(ValueError, match=r"config\.train\.batch_size is 128, which the 3 devices"):
-        check_config(mnist.get_config())
+        checked_config(mnist.get_config())
 
 
 def data_set(size=200, side=28, num_classes=10) -> DataSet:

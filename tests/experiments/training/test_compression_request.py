@@ -3,9 +3,7 @@ import shutil
 
 import pytest
 
-from experiments.training import compression_request as compressing
-from experiments.training import run as training
-from experiments.training.compression_request import Request
+from experiments.training import CompressionRequest, plan_run, train_and_evaluate
 from kfc_jax import CompressionPlan
 from tests.experiments import tiny
 
@@ -21,13 +19,14 @@ def source(dense_run):
 
 def compress(request, workdir, config=None):
     """Does what the command does."""
-    planned = compressing.make_plan(request, config, workdir)
-    run = training.prepare(planned.config, workdir)
-    return planned, run.folder.result() or training.train(run, *compressing.start(planned, run))
+    planned = plan_run(request, config, workdir)
+    return planned, train_and_evaluate(planned.prepare())
 
 
 def test_a_run_is_compressed_within_the_budget_and_fine_tuned(source, tmp_path):
-    planned, result = compress(Request(source, "0.5", reordered=False, distill=0.5), tmp_path)
+    planned, result = compress(
+        CompressionRequest(source, "0.5", reordered=False, distill=0.5), tmp_path
+    )
     assert result["whole_model"]["parameters"] == planned.plan.parameters <= 0.5 * TINY_TOTAL
     assert result["epochs"] == 1  # a third of 3
     assert result["teacher"]["run"] == source
@@ -43,32 +42,34 @@ def test_a_run_is_compressed_within_the_budget_and_fine_tuned(source, tmp_path):
     assert config["distillation"]["weight"] == 0.5
 
     # The same again takes the plan that is there, and finds the run finished.
-    again, same = compress(Request(source, "0.5", reordered=False, distill=0.5), tmp_path)
-    assert (again.plan, again.images, same) == (planned.plan, None, result)
+    again, same = compress(
+        CompressionRequest(source, "0.5", reordered=False, distill=0.5), tmp_path
+    )
+    assert (again.plan, again.run.images, same) == (planned.plan, None, result)
 
 
 def test_other_wishes_for_the_same_folder_are_refused(source, tmp_path):
-    compress(Request(source, "0.5", finetune_epochs=0), tmp_path)
+    compress(CompressionRequest(source, "0.5", finetune_epochs=0), tmp_path)
     with pytest.raises(ValueError, match=r"a plan for budget 0.5 and method auto; for another"):
-        compressing.make_plan(Request(source, "0.6", finetune_epochs=0), None, tmp_path)
+        plan_run(CompressionRequest(source, "0.6", finetune_epochs=0), None, tmp_path)
     with pytest.raises(ValueError, match=r"config.train.num_epochs was 0 and is now 1"):
-        compress(Request(source, "0.5"), tmp_path)
+        compress(CompressionRequest(source, "0.5"), tmp_path)
     with pytest.raises(ValueError, match=r"config.compression.weighted was True and is now False"):
-        compress(Request(source, "0.5", weighted=False, finetune_epochs=0), tmp_path)
+        compress(CompressionRequest(source, "0.5", weighted=False, finetune_epochs=0), tmp_path)
 
 
 def test_a_plan_whose_run_never_began_is_made_again(source, tmp_path):
-    first = compressing.make_plan(Request(source, "0.5"), None, tmp_path)
+    first = plan_run(CompressionRequest(source, "0.5"), None, tmp_path)
     (tmp_path / "plan.json").write_text(first.plan.to_json())  # and no config: stopped in between
-    other = Request(source, "0.5", weighted=False, finetune_epochs=0)
+    other = CompressionRequest(source, "0.5", weighted=False, finetune_epochs=0)
     planned, _ = compress(other, tmp_path)
-    assert planned.plan == compressing.make_plan(other).plan != first.plan
+    assert planned.plan == plan_run(other).plan != first.plan
     assert CompressionPlan.from_json((tmp_path / "plan.json").read_text()) == planned.plan
 
 
 def test_without_fine_tuning_the_plan_may_have_bottlenecks(source):
     best, trainable = (
-        compressing.make_plan(Request(source, "0.5", weighted=False, finetune_epochs=epochs)).plan
+        plan_run(CompressionRequest(source, "0.5", weighted=False, finetune_epochs=epochs)).plan
         for epochs in (0, 1)
     )
     assert best.error <= trainable.error
@@ -79,8 +80,8 @@ def test_without_fine_tuning_the_plan_may_have_bottlenecks(source):
 
 @pytest.mark.parametrize("method", ["kfc", "low_rank"])
 def test_only_the_method_that_is_asked_for_is_taken(source, method):
-    request = Request(source, "flops:0.6", method=method, weighted=False)
-    plan = compressing.make_plan(request).plan
+    request = CompressionRequest(source, "flops:0.6", method=method, weighted=False)
+    plan = plan_run(request).plan
     assert {layer.method for layer in plan.layers} <= {"dense", method}
     assert plan.flops <= 0.6 * plan.dense_flops
 
@@ -88,8 +89,8 @@ def test_only_the_method_that_is_asked_for_is_taken(source, method):
 def test_a_given_config_says_all_but_the_layers(source):
     config = tiny.get_config()
     config.train.update(num_epochs=9, batch_size=4)
-    request = Request(source, "0.5", weighted=False, learning_rate=0.5)
-    made = compressing.make_plan(request, config).config
+    request = CompressionRequest(source, "0.5", weighted=False, learning_rate=0.5)
+    made = plan_run(request, config).config
     assert (made.train.num_epochs, made.train.batch_size) == (3, 4)
     assert made.optimizer.learning_rate == 0.5
     assert made.distillation.teacher == ""
@@ -101,7 +102,7 @@ def test_configs_of_runs_from_before_there_was_compression_serve(source, tmp_pat
     config = json.loads((old / "config.json").read_text())
     del config["compression"], config["distillation"]
     (old / "config.json").write_text(json.dumps(config))
-    made = compressing.make_plan(Request(str(old), "0.5", weighted=False)).config
+    made = plan_run(CompressionRequest(str(old), "0.5", weighted=False)).config
     assert made.compression.source == str(old)
     assert made.distillation.teacher == ""
 
@@ -117,9 +118,9 @@ def test_configs_of_runs_from_before_there_was_compression_serve(source, tmp_pat
     ],
 )
 def test_mistakes_are_named(source, tmp_path, fields, message):
-    request = Request(**{"source": source, "budget": "0.5", "weighted": False, **fields})
+    request = CompressionRequest(**{"source": source, "budget": "0.5", "weighted": False, **fields})
     with pytest.raises(ValueError, match=message):
-        compressing.make_plan(request, None, tmp_path / "run")
+        plan_run(request, None, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -127,7 +128,7 @@ def test_a_source_of_another_model_is_refused(source):
     from configs import quickstart
 
     with pytest.raises(ValueError, match=r"a run of another model: its model.image_shape"):
-        compressing.make_plan(Request(source, "0.5"), quickstart.get_config())
+        plan_run(CompressionRequest(source, "0.5"), quickstart.get_config())
 
 
 def test_the_command_tells_mistakes_in_a_line(run_module, tmp_path):

@@ -9,12 +9,11 @@ import optax
 import pytest
 from flax import linen as nn
 
-from experiments.data.pipeline import TrainBatches
-from experiments.system.interruption import Interrupted
+from experiments.data import TrainBatches
+from experiments.system import Interrupted
 from experiments.train import main
-from experiments.training import run as training
-from experiments.training import steps
-from experiments.training.check_config import check_config
+from experiments.training import prepare, steps
+from experiments.training.check_config import checked_config
 from experiments.training.teacher import Teacher, distillation_loss
 from tests.experiments import tiny
 
@@ -99,7 +98,7 @@ def make_teacher(seed=5):
     model = Noisy()
     variables = model.init(jax.random.key(seed), jnp.zeros((1, tiny.SIDE, tiny.SIDE, 1)))
     variables["batch_stats"]["BatchNorm_0"]["mean"] += 0.2
-    return Teacher(model, variables, {})
+    return Teacher(model, variables)
 
 
 @pytest.mark.parametrize("weight", [0.3, 1.0])
@@ -136,7 +135,7 @@ def test_the_teacher_sees_the_shifted_images():
     # Taught by itself alone, a model has nothing to learn, unless the two see different images.
     config = config_of()
     state = steps.create_state(Plain(), optax.sgd(0.01), config)
-    same = Teacher(Plain(), {"params": jax.device_get(state.params), "batch_stats": {}}, {})
+    same = Teacher(Plain(), {"params": jax.device_get(state.params), "batch_stats": {}})
     _, _, metrics = one_step(same, augmentation__shift=3, distillation__weight=1.0)
     np.testing.assert_allclose(metrics[[0, 2]], 0, atol=1e-5)
 
@@ -165,7 +164,7 @@ def test_a_distilled_run_names_its_teacher_resumes_to_the_same_numbers_and_leave
     teacher, tmp_path, monkeypatch
 ):
     before = seen(teacher)
-    whole = training.train_and_evaluate(student(teacher), tmp_path / "whole")
+    whole = tiny.train(student(teacher), tmp_path / "whole")
     theirs = json.loads((teacher / "result.json").read_text())
     assert whole["teacher"] == {
         "run": str(teacher),
@@ -182,13 +181,13 @@ def test_a_distilled_run_names_its_teacher_resumes_to_the_same_numbers_and_leave
     with monkeypatch.context() as patch:
         patch.setattr(TrainBatches, "__next__", interrupting)
         with pytest.raises(Interrupted):
-            training.train_and_evaluate(student(teacher), tmp_path / "parts")
-    parts = training.train_and_evaluate(student(teacher), tmp_path / "parts")
+            tiny.train(student(teacher), tmp_path / "parts")
+    parts = tiny.train(student(teacher), tmp_path / "parts")
     assert without_times(parts) == without_times(whole)
     assert metric_lines(tmp_path / "parts") == metric_lines(tmp_path / "whole")
     assert seen(teacher) == before
 
-    alone = training.train_and_evaluate(config_of(), tmp_path / "alone")
+    alone = tiny.train(config_of(), tmp_path / "alone")
     assert "teacher" not in alone
     assert alone["validation"]["loss"] != whole["validation"]["loss"]
 
@@ -196,49 +195,49 @@ def test_a_distilled_run_names_its_teacher_resumes_to_the_same_numbers_and_leave
 def test_a_teacher_of_other_images_or_classes_is_refused(teacher):
     config = student(teacher, model__num_classes=3)
     with pytest.raises(ValueError, match=r"model\.num_classes is 4, but config\..* is 3; take"):
-        check_config(config)
+        checked_config(config)
     config = student(teacher, model__image_shape=(32, 32, 1), model__fc1__structure="1:8x5*8x6")
     with pytest.raises(ValueError, match=r"model\.image_shape is \(16, 16, 1\), but .*\(32, 32, 1"):
-        check_config(config)
+        checked_config(config)
 
 
 def test_a_folder_without_a_finished_run_is_refused(teacher, tmp_path):
     folder = tmp_path / "teacher"
     folder.mkdir()
     with pytest.raises(ValueError, match=r"distillation\.teacher is '.*nowhere', but .*no folder"):
-        check_config(student(tmp_path / "nowhere"))
+        checked_config(student(tmp_path / "nowhere"))
     (folder / "config.json").write_text((teacher / "config.json").read_text())
     with pytest.raises(ValueError, match=r"distillation\.teacher is .*not finished.*name the"):
-        check_config(student(folder))
+        checked_config(student(folder))
     (folder / "result.json").write_text((teacher / "result.json").read_text())
     with pytest.raises(ValueError, match=r"distillation\.teacher is .*holds no checkpoint"):
-        training.prepare(student(folder), tmp_path / "run")
+        prepare(student(folder), tmp_path / "run")
 
 
 def test_a_finished_run_no_longer_needs_its_teacher(teacher, tmp_path):
     own = tmp_path / "teacher"
     shutil.copytree(teacher, own)
-    done = training.train_and_evaluate(student(own), tmp_path / "run")
+    done = tiny.train(student(own), tmp_path / "run")
     shutil.rmtree(own)
-    again = training.train_and_evaluate(student(own), tmp_path / "run")
+    again = tiny.train(student(own), tmp_path / "run")
     assert again == done
     with pytest.raises(ValueError, match="no folder"):  # another run, and an unfinished one
-        training.prepare(student(own, seed=5), tmp_path / "run")
+        prepare(student(own, seed=5), tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
     with pytest.raises(ValueError, match="no folder"):
-        training.prepare(student(own), tmp_path / "run")
+        prepare(student(own), tmp_path / "run")
 
 
 @pytest.mark.parametrize("inside", ["", "below"])
 def test_a_run_is_never_written_into_its_teacher(teacher, inside):
     before = seen(teacher)
     with pytest.raises(ValueError, match="written into that folder; take another --workdir"):
-        training.prepare(student(teacher), teacher / inside)
+        prepare(student(teacher), teacher / inside)
     assert seen(teacher) == before
 
 
 def test_a_sweep_may_distil(teacher):
-    from experiments.sweeping.plan import Plan, trial_configs
+    from experiments.sweeping.running.plan import Plan, trial_configs
     from experiments.sweeping.trials import name_trials
 
     overrides = [{"distillation.teacher": str(teacher)}, {"distillation.teacher": "nowhere"}]

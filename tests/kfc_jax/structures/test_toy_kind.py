@@ -18,7 +18,7 @@ import pytest
 import scipy.linalg
 
 import kfc_jax
-from experiments.models.layer_costs import layer_costs
+from experiments.models import costs_of_layers
 from experiments.models.layers import LayerSpec, fully_connected
 from experiments.sweeping import stored_as
 from experiments.training.optimizers import make_optimizer
@@ -265,7 +265,7 @@ def test_the_optimizer_of_the_experiments_decays_it_and_not_its_bias(params):
 
 
 def test_it_is_counted_and_its_result_names_it():
-    costs = layer_costs(Images(LayerSpec("block_diagonal", structure="blocks 2")), (2, 3, 1))
+    costs = costs_of_layers(Images(LayerSpec("block_diagonal", structure="blocks 2")), (2, 3, 1))
     fc1, fc2 = (cost.as_dict() for cost in costs)
     assert (fc1["kind"], fc1["structure"]) == ("block_diagonal", "blocks 2")
     assert (fc1["parameters"], fc1["bias_parameters"], fc1["dense_parameters"]) == (36, 12, 72)
