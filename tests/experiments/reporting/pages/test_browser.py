@@ -7,7 +7,7 @@ import pytest
 
 from experiments.reporting import write_report
 from experiments.reporting.compare.groups import compare
-from experiments.reporting.sentences.headline import pareto_front
+from experiments.reporting.compare.near_dense import pareto_front
 from experiments.reporting.trials.read import read_sweeps
 from tests.experiments.reporting import folders
 from tests.experiments.reporting.compare.test_learning_rates import write_grid
