@@ -243,7 +243,8 @@ def test_the_table_of_learning_rates_sorts(browser, tmp_path):
 
 BOXES = """(selector) => [...document.querySelectorAll(selector)].map((node) => {
   const box = node.getBoundingClientRect();
-  return { text: node.textContent, left: box.left, right: box.right, top: box.top, bottom: box.bottom };
+  const { left, right, top, bottom } = box;
+  return { text: node.textContent, left, right, top, bottom };
 })"""
 
 
