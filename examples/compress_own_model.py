@@ -1,7 +1,7 @@
 """A model and data of one's own: train it dense, compress it, train on, save it, load it.
 
-    pip install .
-    python examples/compress_own_model.py FOLDER
+pip install .
+python examples/compress_own_model.py FOLDER
 """
 
 import sys
@@ -18,8 +18,8 @@ import kfc_jax
 
 rng = np.random.default_rng(0)
 labels = jnp.asarray(rng.integers(6, size=2_000))
-inputs = jnp.asarray(rng.normal(size=(6, 144))[labels] + 3 * rng.normal(size=(2_000, 144)))
-model = nn.Sequential([nn.Dense(256), nn.relu, nn.Dense(6)])
+inputs = jnp.asarray(rng.normal(size=(6, 64))[labels] + 2 * rng.normal(size=(2_000, 64)))
+model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(6)])
 
 
 def fit(model, params, steps):

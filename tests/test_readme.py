@@ -1,4 +1,4 @@
-"""What the README shows is run here: its Python, and the names in its commands."""
+"""What the README and the guides show is run here: their Python, and the names in commands."""
 
 import doctest
 import pathlib
@@ -13,19 +13,37 @@ from experiments.sweeping.running.plan import load_plan, trial_configs
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-PYTHON = [text for language, text in BLOCKS if language == "python"]
-SHELL = "\n".join(text for language, text in BLOCKS if language == "bash")
+GUIDES = {path.name: path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
 
 
-@pytest.mark.parametrize("code", [code for code in PYTHON if ">>>" in code])
+def blocks(language, text):
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+PYTHON = {name: blocks("python", text) for name, text in GUIDES.items()}
+SHELL = "\n".join(blocks("bash", README))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(code, id=f"{name}-{number}")
+        for name, codes in PYTHON.items()
+        for number, code in enumerate(codes)
+        if ">>>" in code
+    ],
+)
 def test_python_sessions_show_what_python_says(code):
-    test = doctest.DocTestParser().get_doctest(code, {}, "README", None, None)
+    test = doctest.DocTestParser().get_doctest(code, {}, "guide", None, None)
     assert doctest.DocTestRunner().run(test).failed == 0
 
 
+def test_the_readme_fits_on_a_few_screens():
+    assert len(README.splitlines()) <= 120
+
+
 def test_the_layer_example_trains():
-    (code,) = (code for code in PYTHON if "scale_factor_updates" in code)
+    (code,) = (code for code in PYTHON["README.md"] if "scale_factor_updates" in code)
     names = {}
     exec(code, names)
     params, optimizer, model = names["params"], names["optimizer"], names["Classifier"]()
@@ -51,7 +69,7 @@ def test_the_layer_example_trains():
 
 
 def test_the_sweep_example_is_a_sweep_config(tmp_path):
-    (code,) = (code for code in PYTHON if "def sweep" in code)
+    (code,) = (code for code in PYTHON["sweeps.md"] if "def sweep" in code)
     config = tmp_path / "mine.py"
     config.write_text(code.replace('"configs/', f'"{ROOT}/configs/'))
     plan = load_plan(str(config))
