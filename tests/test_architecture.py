@@ -104,13 +104,29 @@ def test_a_room_imports_only_doors_of_the_rooms_below(room):
                 assert below[0] in (room, *ROOMS.get(room, ROOMS)), f"{path} imports {name}"
                 target = EXPERIMENTS.joinpath(*below)
                 # Inside a folder, and from those in it, modules are imported as such.
-                if below[0] != "reporting":
-                    assert target.is_dir() or target.parent in path.parents, (
-                        f"{path} imports {name}"
-                    )
+                assert target.is_dir() or target.parent in path.parents, f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("folder", [f for f in FOLDERS if "reporting" not in f.parts], ids=str)
+REPORTING = {  # what each of its folders may import, besides itself
+    "trials": (),
+    "compare": ("trials",),
+    "sentences": ("trials", "compare"),
+    "tables": ("trials", "compare"),
+    "pictures": ("trials", "compare"),
+    "pages": ("trials", "compare", "sentences", "tables", "pictures"),
+}
+
+
+@pytest.mark.parametrize("folder", REPORTING)
+def test_a_report_is_made_in_one_direction(folder):
+    for path in (EXPERIMENTS / "reporting" / folder).glob("*.py"):
+        for name in imports_of(path):
+            if name.startswith("experiments.reporting."):
+                target = name.split(".")[2]
+                assert target in (folder, "wording", *REPORTING[folder]), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=str)
 def test_a_folder_has_a_door_of_a_few_names_that_are_told(folder):
     door = importlib.import_module(".".join(folder.relative_to(ROOT).parts))
     assert 1 <= len(door.__all__) <= 12

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from experiments.reporting.trials.spread import Spread
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.reporting.trials import Spread
 
 
 def count(number: float) -> str:
@@ -37,6 +40,18 @@ def spread(value: Spread | None) -> str:
 def points(tolerance: float) -> str:
     """Returns a difference of error rates: `0.5 points`."""
     return f"{tolerance:g} {'point' if tolerance == 1 else 'points'}"
+
+
+def settings_text(fields: Mapping[str, Any]) -> str:
+    """Returns fields of a config as text: `seed=1 model.channels=24-24,48-48`."""
+    return " ".join(f"{field}={value_text(value)}" for field, value in fields.items())
+
+
+def value_text(value: Any, *, between: str = ",") -> str:
+    """Returns a field's value as text, nested lists as `24-24,48-48`."""
+    if not isinstance(value, list | tuple):
+        return str(value)
+    return between.join(value_text(part, between="-") for part in value)
 
 
 def code(text: str) -> str:

@@ -8,33 +8,27 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.reporting.compare.groups import Comparison, compare
-from experiments.reporting.compare.learning_rates import RateSearch, rate_searches
-from experiments.reporting.compare.near_dense import default_tolerance
-from experiments.reporting.compare.series import has_both, series_of
-from experiments.reporting.compare.starts import started_groups
-from experiments.reporting.pages.html import Picture, page
-from experiments.reporting.pages.markdown import markdown
-from experiments.reporting.pictures.equal_size import budget_figure
-from experiments.reporting.pictures.learning_curves import curve_figure
-from experiments.reporting.pictures.learning_rates import rate_figure
-from experiments.reporting.pictures.series import series_figure
-from experiments.reporting.pictures.starts import start_figure
-from experiments.reporting.pictures.style import save
-from experiments.reporting.pictures.tradeoff import tradeoff_figure
-from experiments.reporting.sentences.headline import headline
-from experiments.reporting.sentences.learning_rates import rate_findings
-from experiments.reporting.sentences.missing import what_is_missing
-from experiments.reporting.tables.csv_files import (
-    GROUP_COLUMNS,
-    TRIAL_COLUMNS,
-    group_rows,
-    trial_rows,
-    write_table,
+from experiments.reporting.compare import (
+    Comparison,
+    compare,
+    learning_rates,
+    near_dense,
+    series_of,
+    start_points,
 )
-from experiments.reporting.tables.learning_rates import RATE_COLUMNS, rate_rows
-from experiments.reporting.trials.kept import keep
-from experiments.reporting.trials.read import read_sweeps
+from experiments.reporting.pages import Picture, page, summary
+from experiments.reporting.pictures import (
+    budget_figure,
+    curve_figure,
+    rate_figure,
+    series_figure,
+    start_figure,
+    style,
+    tradeoff_figure,
+)
+from experiments.reporting.sentences import headline, rate_findings, what_is_missing
+from experiments.reporting.tables import write_groups, write_rates, write_trials
+from experiments.reporting.trials import keep, read_sweeps
 
 # Files that a report does not always have, so that an earlier one may have left them.
 _MAY_BE_STALE = (
@@ -83,10 +77,10 @@ def write_report(
     links = {t.folder: Path(os.path.relpath(t.folder, out)).as_posix() for t in trials}
 
     keep(trials, out)
-    write_table(out / "trials", trial_rows(trials, comparisons, links), TRIAL_COLUMNS)
-    write_table(out / "groups", group_rows(comparisons), GROUP_COLUMNS)
+    write_trials(out / "trials", trials, comparisons, links)
+    write_groups(out / "groups", comparisons)
     tolerances = [
-        default_tolerance(c, c.splits[0]) if tolerance is None else float(tolerance)
+        near_dense.default_tolerance(c, c.splits[0]) if tolerance is None else float(tolerance)
         for c in comparisons
     ]
     for old in out.iterdir():
@@ -97,18 +91,17 @@ def write_report(
         comparison.title: _draw(comparison, out, suffix)
         for comparison, suffix in zip(comparisons, suffixes, strict=True)
     }
-    searches = {c.title: rate_searches(c, trials) for c in comparisons}
+    searches = {c.title: learning_rates.rate_searches(c, trials) for c in comparisons}
     rates = {
         c.title: _draw_rates(c, searches[c.title], out, suffix)
         for c, suffix in zip(comparisons, suffixes, strict=True)
     }
-    if rows := rate_rows((c, search) for c in comparisons for search in searches[c.title]):
-        write_table(out / "learning_rates", rows, RATE_COLUMNS)
+    write_rates(out / "learning_rates", ((c, s) for c in comparisons for s in searches[c.title]))
     shown = {
         title: {p.svg.name.partition("-")[0].partition(".")[0]: _png(p) for p in made}
         for title, made in pictures.items()
     }
-    (out / "summary.md").write_text(markdown(comparisons, tolerances, missing, shown, rates))
+    (out / "summary.md").write_text(summary(comparisons, tolerances, missing, shown, rates))
     created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     (out / "index.html").write_text(
         page(trials, comparisons, tolerances, missing, pictures, rates, links, created)
@@ -131,7 +124,7 @@ def _png(picture: Picture) -> str:
 def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
     """Draws a comparison's pictures; the trade-off is always there and comes first."""
     split = comparison.splits[0]
-    started, series = started_groups(comparison, split), series_of(comparison, split)
+    started, series = start_points.started_groups(comparison, split), series_of(comparison, split)
     made = [
         ("tradeoff", tradeoff_figure(comparison, split), f"{split} error against size"),
         (
@@ -152,7 +145,9 @@ def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
         ),
         (
             "series",
-            series_figure(comparison, split, series) if has_both(series) else None,
+            series_figure(comparison, split, series)
+            if any(one.has_both for one in series)
+            else None,
             f"{split} error of KFC and low rank against size, for every start and trunk",
         ),
     ]
@@ -160,19 +155,19 @@ def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
     for name, figure, caption in made:
         if figure is None:
             continue
-        _, svg = save(figure, out / f"{name}{suffix}")
+        _, svg = style.save(figure, out / f"{name}{suffix}")
         pictures.append(Picture(svg, f"{comparison.title}: {caption}.", name == "tradeoff"))
     return pictures
 
 
 def _draw_rates(
-    comparison: Comparison, searches: Sequence[RateSearch], out: Path, suffix: str
-) -> list[tuple[RateSearch, Path]]:
+    comparison: Comparison, searches: Sequence[learning_rates.RateSearch], out: Path, suffix: str
+) -> list[tuple[learning_rates.RateSearch, Path]]:
     """Draws a comparison's searches for learning rates, numbered from the second on."""
     drawn = []
     for number, search in enumerate(searches, 1):
         path = out / f"learning_rates{suffix}{f'-{number}' if number > 1 else ''}"
-        _, svg = save(rate_figure(search, comparison.title), path)
+        _, svg = style.save(rate_figure(search, comparison.title), path)
         drawn.append((search, svg))
     return drawn
 

@@ -37,10 +37,10 @@ class EqualSize:
 
     @property
     def is_clear(self) -> bool | None:
-        """Whether the difference is over two standard errors; None without a standard error."""
-        if self.standard_error is None:
-            return None
-        return abs(self.difference) > 2 * self.standard_error
+        """Whether the difference is over two standard errors; None where these are unknown."""
+        return (
+            None if self.standard_error is None else abs(self.difference) > 2 * self.standard_error
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,15 +66,6 @@ class EqualError:
     is_bounded: bool
 
 
-def matches(comparison: Comparison, split: str) -> list[EqualSize]:
-    """Returns all pairs of equal size in a comparison.
-
-    Only models of one series are paired: the same trunk, the same start and as many epochs. So the
-    count in a headline is that of the rows in the tables.
-    """
-    return [pair for one in series_of(comparison, split) for pair in at_equal_size(one, split)]
-
-
 def at_equal_size(series: Series, split: str) -> list[EqualSize]:
     """Pairs every low-rank layer of the series with the KFC layer of its size, if there is one."""
     kfc, low_rank = series.kfc, series.low_rank
@@ -90,6 +81,15 @@ def at_equal_size(series: Series, split: str) -> list[EqualSize]:
                 error = math.sqrt(a.std**2 / a.n + b.std**2 / b.n)
             found.append(EqualSize(rival, ours, a.mean - b.mean, error))
     return found
+
+
+def matches(comparison: Comparison, split: str) -> list[EqualSize]:
+    """Returns the pairs of all series of a comparison.
+
+    Only models with the same trunk and the same start meet. The report's headline counts these, and
+    its table of equal sizes has a row for each.
+    """
+    return [pair for one in series_of(comparison, split) for pair in at_equal_size(one, split)]
 
 
 def at_equal_error(series: Series, split: str) -> list[EqualError]:

@@ -7,18 +7,19 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from experiments.reporting.compare.methods import (
     DENSE,
-    LOW_RANK,
     Method,
     in_order,
+    is_fully_connected,
     method_of,
     structure_of,
 )
-from experiments.reporting.trials.spread import Spread
-from experiments.reporting.trials.trial import SPLITS, Layer, Trial
+from experiments.reporting.trials import SPLITS, Spread, Trial
+from experiments.reporting.wording import settings_text
+from experiments.runs import Layer
 
 SIZES = ("parameters", "flops", "layer_parameters")
 
@@ -59,7 +60,7 @@ class Group:
     @property
     def label(self) -> str:
         """Its structure as a name that stands alone, settings not in it."""
-        return f"low rank, {self.structure}" if self.method == LOW_RANK else self.structure
+        return self.method.label_of(self.structure)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -116,6 +117,9 @@ class Comparison:
     groups: tuple[Group, ...]
     repeated: tuple[Trial, ...]
 
+    sizes: ClassVar[tuple[str, ...]] = SIZES
+    """What is meant by size: names of sizes of a group."""
+
     @property
     def title(self) -> str:
         """Name for people; backticks, which mark code in the report's sentences, are not in it."""
@@ -143,6 +147,11 @@ class Comparison:
         return {trunk: best_of(groups) for trunk, groups in found.items()}
 
     @property
+    def methods(self) -> list[Method]:
+        """The methods of its groups, in the order of reports."""
+        return in_order(group.method for group in self.groups)
+
+    @property
     def has_settings(self) -> bool:
         """Whether trials differ in more than layers and seeds."""
         return any(group.settings for group in self.groups)
@@ -155,18 +164,6 @@ class Comparison:
             "flops": "FLOPs per example",
             "layer_parameters": f"parameters of {layers}",
         }[size]
-
-
-def settings_text(fields: Mapping[str, Any]) -> str:
-    """Returns fields of a config as text: `seed=1 model.channels=24-24,48-48`."""
-    return " ".join(f"{field}={value_text(value)}" for field, value in fields.items())
-
-
-def value_text(value: Any, *, between: str = ",") -> str:
-    """Returns a field's value as text, nested lists as `24-24,48-48`."""
-    if not isinstance(value, list | tuple):
-        return str(value)
-    return between.join(value_text(part, between="-") for part in value)
 
 
 def compare(trials: Iterable[Trial]) -> list[Comparison]:
@@ -217,8 +214,7 @@ def _compared_layers(trials: Sequence[Trial]) -> tuple[str, ...]:
     made: dict[str, set[tuple[str, str]]] = {}
     for trial in trials:
         for layer in trial.outcome.layers:
-            # Normalisation and the like have no structure.
-            if layer.structure and layer.kind != "conv":
+            if is_fully_connected(layer):
                 made.setdefault(layer.name, set()).add((layer.kind, layer.structure))
     differing = tuple(name for name, ways in made.items() if len(ways) > 1)
     replaced = tuple(n for n, ways in made.items() if any(kind != "dense" for kind, _ in ways))

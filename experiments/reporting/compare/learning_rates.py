@@ -7,10 +7,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from experiments.reporting.compare.groups import Comparison, Group, settings_text
-from experiments.reporting.compare.methods import DENSE, LOW_RANK, Method
-from experiments.reporting.trials.spread import Spread
-from experiments.reporting.trials.trial import Trial
+from experiments.reporting.compare.groups import Comparison, Group, Spread, settings_text
+from experiments.reporting.compare.methods import DENSE, Method
+from experiments.reporting.trials import Trial
 
 _RATE = "optimizer.learning_rate"
 _IS_SCALED = "optimizer.scale_factors"
@@ -40,7 +39,7 @@ class RateCurve:
     @property
     def label(self) -> str:
         """Its structure as a name that stands alone."""
-        return f"low rank, {self.structure}" if self.method == LOW_RANK else self.structure
+        return self.method.label_of(self.structure)
 
     @property
     def best(self) -> Spread:

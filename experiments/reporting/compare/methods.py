@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import colorsys
 import dataclasses
-import functools
 import zlib
 from collections.abc import Iterable, Sequence
 
-from experiments.reporting.trials.trial import Layer
+from experiments.runs import Layer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,10 @@ class Method:
         """Whether its kernels are sums of Kronecker products."""
         return self in (KFC, KFC_MIXED, KFC_FACTORS)
 
+    def label_of(self, structure: str) -> str:
+        """Returns a structure of the method as a name that stands alone."""
+        return f"low rank, {structure}" if self == LOW_RANK else structure
+
 
 DENSE = Method("dense", "dense", "#222222", "#eeeeee", "*", "-")
 KFC = Method("kfc", "KFC", "#0072b2", "#56b4e9", "o", "-")
@@ -46,27 +50,32 @@ KFC_FACTORS = Method("kfc_factors", "KFC, three or more factors", "#a8478a", "#e
 LOW_RANK = Method("low_rank", "low rank", "#c44e00", "#ff9d4d", "s", ":")
 COMBINED = Method("combined", "KFC and low rank", "#7a6a00", "#f0e442", "P", "-")
 
-METHODS = (DENSE, KFC, KFC_MIXED, KFC_FACTORS, LOW_RANK, COMBINED)
+_KNOWN = (DENSE, KFC, KFC_MIXED, KFC_FACTORS, LOW_RANK, COMBINED)
+_SPARE_LOOKS = (("v", "--"), ("X", "-."), ("<", ":"), ("p", "-"), (">", "--"), ("h", "-."))
 
-# Of kinds that are not known here, by turns: further colours of the same palette.
-_COLORS = (("#56606b", "#b8c4d0"), ("#8c3b2a", "#f2a08e"), ("#4b5d16", "#c3d97d"))
-_MARKERS = ("v", "X", "p", "h", "<", ">")
+
+def is_fully_connected(layer: Layer) -> bool:
+    """Says whether a layer of a run is fully connected: it has a structure, and is no convolution.
+
+    A kind that this module does not know counts too.
+    """
+    return bool(layer.structure) and layer.kind != "conv"
 
 
 def method_of(layers: Sequence[Layer]) -> Method:
     """Returns the method of a model from its fully connected layers.
 
-    A kind that is not known here is a method of its own, under its own name.
+    A kind of layer that has no method here is a method of its own, called by its name.
     """
-    kinds = {layer.kind for layer in layers} - {"dense"}
+    kinds = sorted({layer.kind for layer in layers} - {"dense"})
     if not kinds:
         return DENSE
-    if kinds - {"kfc", "low_rank"}:
-        return _method_of_kinds(tuple(sorted(kinds)))
-    if len(kinds) == 2:
-        return COMBINED
-    if kinds == {"low_rank"}:
+    if kinds == ["low_rank"]:
         return LOW_RANK
+    if kinds == ["kfc", "low_rank"]:
+        return COMBINED
+    if kinds != ["kfc"]:
+        return _unknown(kinds)
     structures = [layer.structure for layer in layers if layer.kind == "kfc"]
     if any("+" in structure for structure in structures):
         return KFC_MIXED
@@ -76,29 +85,37 @@ def method_of(layers: Sequence[Layer]) -> Method:
 
 
 def in_order(methods: Iterable[Method]) -> list[Method]:
-    """Returns methods, each once: those of METHODS in their order, then the others by name."""
-    found = set(methods)
-    return [m for m in METHODS if m in found] + sorted(
-        found.difference(METHODS), key=lambda method: method.key
+    """Returns each of the methods once, in the order in which every report shows them."""
+    return sorted(
+        set(methods), key=lambda m: (m in _KNOWN and -len(_KNOWN) + _KNOWN.index(m), m.key)
     )
-
-
-@functools.cache
-def _method_of_kinds(kinds: tuple[str, ...]) -> Method:
-    """Returns the method of kinds of layers that are not known here.
-
-    Its looks depend on the names alone, so that they are the same in every report.
-    """
-    number = zlib.crc32(" ".join(kinds).encode())
-    color, dark_color = _COLORS[number % len(_COLORS)]
-    names = {"kfc": "KFC", "low_rank": "low rank"}
-    label = " and ".join(names.get(kind, kind.replace("_", " ")) for kind in kinds)
-    return Method("_".join(kinds), label, color, dark_color, _MARKERS[number % len(_MARKERS)], "-")
 
 
 def structure_of(layers: Sequence[Layer]) -> str:
     """Returns the structures of a model's fully connected layers as one text."""
-    texts = ["dense" if layer.kind == "dense" else layer.structure for layer in layers]
+    texts = [_text(layer) for layer in layers]
     if len(set(texts)) == 1 and (len(texts) == 1 or texts[0] == "dense"):
         return texts[0]
     return ", ".join(f"{layer.name} {text}" for layer, text in zip(layers, texts, strict=True))
+
+
+def _text(layer: Layer) -> str:
+    if layer.kind == "dense":
+        return "dense"
+    if layer.kind in ("kfc", "low_rank") or layer.structure.startswith(layer.kind):
+        return layer.structure
+    # Two kinds may write their structures alike, and are not one for it.
+    return f"{layer.kind} {layer.structure}"
+
+
+def _unknown(kinds: Sequence[str]) -> Method:
+    """Returns a method for kinds without one; its look follows from its name alone."""
+    key = "_and_".join(kinds)
+    label = key.replace("kfc", "KFC").replace("_", " ")
+    number = zlib.crc32(key.encode())
+    marker, line = _SPARE_LOOKS[number % len(_SPARE_LOOKS)]
+    on_white, on_black = (
+        "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, light, 0.6))
+        for hue, light in ((number / 2**32, 0.33), (number / 2**32, 0.75))
+    )
+    return Method(key, label, on_white, on_black, marker, line)

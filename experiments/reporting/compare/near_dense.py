@@ -1,4 +1,4 @@
-"""The best models for their size: Pareto fronts, what stays near dense, large reductions."""
+"""Which models stay near their dense model, which none beats, and what is required of them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,25 @@ from experiments.reporting.compare.series import Series
 from experiments.reporting.wording import percent, points
 
 TOLERANCES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Points of error above dense that a headline may accept."""
+"""Points of error above dense that a reader may choose from."""
 MARGINS = (0.0, 0.3, 0.5, 0.7)
-"""Points of error above dense."""
+"""Points of error above dense that the table of requirements has."""
 REDUCTIONS = (("parameters", 0.73, "whole model"), ("layer_parameters", 0.99, "layer"))
 """Reductions that the paper reports: which size, the fraction that is saved, of what."""
+
+
+class Requirement(NamedTuple):
+    """What is wanted, and what meets it best.
+
+    Attributes:
+      text: the requirement in words.
+      kfc: the KFC group; None if none meets it.
+      low_rank: the low-rank group, likewise.
+    """
+
+    text: str
+    kfc: Group | None
+    low_rank: Group | None
 
 
 def pareto_front(groups: Iterable[Group], size: str, split: str) -> list[Group]:
@@ -46,21 +60,7 @@ def smallest_within(
     return min(near, key=lambda g: (g.sizes[size], g.error(split).mean), default=None)
 
 
-class Requirement(NamedTuple):
-    """What is wanted, and what meets it best.
-
-    Attributes:
-      text: the requirement in words.
-      kfc: the KFC group; None if none meets it.
-      low_rank: the low-rank group, likewise.
-    """
-
-    text: str
-    kfc: Group | None
-    low_rank: Group | None
-
-
-def near_dense(series: Series, split: str) -> list[Requirement]:
+def smallest_near_dense(series: Series, split: str) -> list[Requirement]:
     """Returns the smallest models near dense, and the lowest errors at large reductions.
 
     Required are the fewest parameters within each of MARGINS of the dense model, and the lowest
@@ -74,8 +74,8 @@ def near_dense(series: Series, split: str) -> list[Requirement]:
         for margin in MARGINS
     ]
     requirements += [
-        (f"{percent(reduction, 0)} fewer in the {where}", _lowest(size, reduction, split))
-        for size, reduction, where in REDUCTIONS
+        (f"{percent(least, 0)} fewer in the {where}", _lowest(size, least, split))
+        for size, least, where in REDUCTIONS
     ]
     found = [
         Requirement(text, choose(series.kfc), choose(series.low_rank))
@@ -88,9 +88,9 @@ def _smallest(dense: Group, margin: float, split: str) -> Callable[[Sequence[Gro
     return lambda groups: smallest_within(groups, dense, margin, "parameters", split)
 
 
-def _lowest(size: str, reduction: float, split: str) -> Callable[[Sequence[Group]], Group | None]:
+def _lowest(size: str, least: float, split: str) -> Callable[[Sequence[Group]], Group | None]:
     def lowest(groups: Sequence[Group]) -> Group | None:
-        enough = [group for group in groups if group.reduction(size) >= reduction]
+        enough = [group for group in groups if group.reduction(size) >= least]
         return min(enough, key=lambda group: group.error(split).mean, default=None)
 
     return lowest

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from experiments.reporting.compare.groups import Comparison, Group, best_of
 from experiments.reporting.compare.methods import DENSE, LOW_RANK, structure_of
-from experiments.reporting.compare.starts import STARTS, start_of, unordered
+from experiments.reporting.compare.start_points import STARTS, start_of, unordered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Series:
       trunk: the fields of the model, not of the compared layers, that not all models of the
         comparison share, as text.
       replaced: the layers that are not dense.
-      start: one of `starts.STARTS`.
+      start: one of `start_points.STARTS`.
       epochs: that they were trained for.
       groups: one for every structure, at its best learning rate, smallest layers first.
       dense: the dense model with the same trunk, where there is one.
@@ -42,21 +41,10 @@ class Series:
         """Those whose layers are all of low rank."""
         return [group for group in self.groups if group.method == LOW_RANK]
 
-
-def series_names(series: Sequence[Series]) -> list[str]:
-    """Returns a name for each: its start, and what else tells it from the others."""
-    parts = [
-        (
-            one.trunk,
-            " and ".join(one.replaced),
-            one.start,
-            f"{one.epochs} epochs",
-        )
-        for one in series
-    ]
-    start = 2
-    told = [i for i in range(4) if i == start or len({own[i] for own in parts}) > 1]
-    return [", ".join(own[i] for i in told if own[i]) for own in parts]
+    @property
+    def has_both(self) -> bool:
+        """Whether it has both Kronecker sums and low rank."""
+        return bool(self.kfc and self.low_rank)
 
 
 def series_of(comparison: Comparison, split: str) -> list[Series]:
@@ -103,11 +91,6 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
         )
         for key in keys
     ]
-
-
-def has_both(series: Sequence[Series]) -> bool:
-    """Says whether some series has both Kronecker sums and low rank."""
-    return any(one.kfc and one.low_rank for one in series)
 
 
 class _Key(NamedTuple):

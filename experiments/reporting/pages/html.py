@@ -15,16 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from experiments.reporting.compare.groups import SIZES, Comparison, Group
-from experiments.reporting.compare.learning_rates import RateSearch
-from experiments.reporting.compare.methods import in_order
-from experiments.reporting.compare.near_dense import TOLERANCES, pareto_front
-from experiments.reporting.sentences.headline import headline
-from experiments.reporting.sentences.learning_rates import rate_findings
-from experiments.reporting.tables.all import comparison_tables
-from experiments.reporting.tables.cell_table import CellTable
-from experiments.reporting.tables.learning_rates import rate_table
-from experiments.reporting.trials.trial import SPLITS, Trial
+from experiments.reporting.compare import Comparison, Group, learning_rates, near_dense
+from experiments.reporting.sentences import headline, rate_findings
+from experiments.reporting.tables import CellTable, comparison_tables, rate_table
+from experiments.reporting.trials import SPLITS, Trial
 from experiments.reporting.wording import count, percent, points, spread
 
 _HERE = Path(__file__).parent
@@ -51,7 +45,7 @@ def page(
     tolerances: Sequence[float],
     missing: Sequence[str],
     pictures: Mapping[str, Sequence[Picture]],
-    rates: Mapping[str, Sequence[tuple[RateSearch, Path]]],
+    rates: Mapping[str, Sequence[tuple[learning_rates.RateSearch, Path]]],
     links: Mapping[Path, str],
     created: str,
 ) -> str:
@@ -99,11 +93,11 @@ def page(
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>Report: {escape(sweeps)}</title>",
-            f"<style>\n{(_HERE / 'page.css').read_text()}</style></head>",
+            f"<style>\n{(_HERE / 'report.css').read_text()}</style></head>",
             "<body>",
             *body,
             f'<script type="application/json" id="report-data">{_script_json(data)}</script>',
-            f"<script>\n{(_HERE / 'page.js').read_text()}</script>",
+            f"<script>\n{(_HERE / 'report.js').read_text()}</script>",
             "</body></html>\n",
         ]
     )
@@ -123,17 +117,17 @@ def _comparison(
     comparison: Comparison,
     tolerance: float,
     pictures: Sequence[Picture],
-    rates: Sequence[tuple[RateSearch, Path]],
+    rates: Sequence[tuple[learning_rates.RateSearch, Path]],
     links: Mapping[Path, str],
 ) -> str:
     split = comparison.splits[0]
     said = headline(comparison, split, "parameters", tolerance)
     name = f"comparison-{index}"
-    choices = sorted({*TOLERANCES, tolerance})
+    choices = sorted({*near_dense.TOLERANCES, tolerance})
     controls = " ".join(
         [
             _select("points", "near dense means within", choices, tolerance, points),
-            _select("size", "smallest by", SIZES, "parameters", comparison.size_label),
+            _select("size", "smallest by", comparison.sizes, "parameters", comparison.size_label),
             _select("split", "error on", comparison.splits, split, str),
             '<label><input type="checkbox" data-part="log" checked> logarithmic error</label>',
         ]
@@ -148,13 +142,16 @@ def _comparison(
 <div data-needs-script hidden>
 <h3>Error against size</h3>
 <p class="soft">Every point is a structure, its bar the standard deviation over seeds; lines join a
-method's best points, its other points are pale, rings mark the Pareto front of all methods. Hover
-over a point or move to it with Tab for its details; click it, or press Enter, to find it in the
-table. Points that the table's filter leaves out fade.</p>
+method's best points, its other points are pale, rings mark the Pareto front of all methods. Names
+stand beside points where there is room. Hover over a point or move to it with Tab for its details;
+click it, or press Enter, to find it in the table. Points that the table's filter leaves out
+fade.</p>
 <div class="controls legend" data-part="legend" aria-label="Methods"></div>
+<div class="legend lines" data-part="lines"></div>
 <div class="plot" data-part="plot">
 <div class="tip" data-part="tip" role="tooltip" hidden></div>
 </div>
+<div class="key soft" data-part="key" aria-label="Names of numbered points"></div>
 </div>
 <noscript>{fallback}</noscript>
 <h3>Structures</h3>
@@ -166,7 +163,7 @@ table. Points that the table's filter leaves out fade.</p>
 </section>"""
 
 
-def _rates(comparison: Comparison, search: RateSearch, svg: Path) -> str:
+def _rates(comparison: Comparison, search: learning_rates.RateSearch, svg: Path) -> str:
     about = f" with <code>{escape(search.settings)}</code>" if search.settings else ""
     caption = (
         f"{comparison.title}: {search.split} error against learning rate; hollow marks at the top "
@@ -213,7 +210,7 @@ def _filter(name: str, what: str, choices: Mapping[str, str], *, is_id: bool = F
     place = f'id="{name}"' if is_id else f'data-part="{name}"'
     return (
         f'<div class="controls" {place} data-needs-script hidden>'
-        f'<label>Filter <input type="search" placeholder="words that a row must contain"></label>'
+        '<label>Filter <input type="search" placeholder="words in a row, as rank 1"></label>'
         f"<label>{what} <select>{options}</select></label>"
         '<span class="soft" role="status"></span></div>'
     )
@@ -363,23 +360,21 @@ def _data(comparison: Comparison, tolerance: float) -> dict[str, Any]:
     ids = {id(group): f"g{index}" for index, group in enumerate(comparison.groups)}
     dense = {split: comparison.dense(split) for split in comparison.splits}
     return {
-        "methods": {
-            method.key: dataclasses.asdict(method)
-            for method in in_order(group.method for group in comparison.groups)
-        },
-        "sizes": {size: comparison.size_label(size) for size in SIZES},
+        "methods": {method.key: dataclasses.asdict(method) for method in comparison.methods},
+        "sizes": {size: comparison.size_label(size) for size in comparison.sizes},
         "groups": [_point(group, ids[id(group)], comparison) for group in comparison.groups],
         "dense": {split: group and ids[id(group)] for split, group in dense.items()},
         "fronts": {
-            split: {size: _fronts(comparison, size, split, ids) for size in SIZES}
+            split: {size: _fronts(comparison, size, split, ids) for size in comparison.sizes}
             for split in comparison.splits
         },
         "headlines": {
             split: {
                 size: {
-                    _key(t): headline(comparison, split, size, t) for t in {*TOLERANCES, tolerance}
+                    _key(t): headline(comparison, split, size, t)
+                    for t in {*near_dense.TOLERANCES, tolerance}
                 }
-                for size in SIZES
+                for size in comparison.sizes
             }
             for split in comparison.splits
         },
@@ -394,7 +389,7 @@ def _point(group: Group, name: str, comparison: Comparison) -> dict[str, Any]:
         "label": group.label,
         "settings": group.settings,
         "sizes": group.sizes,
-        "reductions": {size: group.reduction(size) for size in SIZES},
+        "reductions": {size: group.reduction(size) for size in comparison.sizes},
         "errors": {split: error and dataclasses.asdict(error) for split, error in errors.items()},
         "is_best": group.is_best,
         "command": group.trials[0].command,
@@ -407,11 +402,10 @@ def _fronts(
     groups = comparison.at_best(split)
 
     def front(members: Sequence[Group]) -> list[str]:
-        return [ids[id(group)] for group in pareto_front(members, size, split)]
+        return [ids[id(group)] for group in near_dense.pareto_front(members, size, split)]
 
     methods = {
-        method.key: [g for g in groups if g.method == method]
-        for method in in_order(group.method for group in groups)
+        method.key: [g for g in groups if g.method == method] for method in comparison.methods
     }
     return {
         "all": front(groups),
@@ -420,7 +414,7 @@ def _fronts(
 
 
 def _methods(comparison: Comparison) -> dict[str, str]:
-    return {group.method.key: group.method.label for group in comparison.groups}
+    return {method.key: method.label for method in comparison.methods}
 
 
 def _key(value: float | str) -> str:

@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.reporting.compare.against_low_rank import matches
-from experiments.reporting.compare.groups import Comparison, Group
-from experiments.reporting.compare.learning_rates import RateSearch, rate_searches
-from experiments.reporting.compare.methods import DENSE, LOW_RANK
-from experiments.reporting.compare.near_dense import pareto_front
-from experiments.reporting.sentences.headline import headline
-from experiments.reporting.sentences.learning_rates import rate_findings
-from experiments.reporting.tables.all import comparison_tables
-from experiments.reporting.tables.cell_table import CellTable
-from experiments.reporting.tables.learning_rates import rate_grid, rate_table
+from experiments.reporting.compare import (
+    DENSE,
+    LOW_RANK,
+    Comparison,
+    Group,
+    against_low_rank,
+    learning_rates,
+    near_dense,
+)
+from experiments.reporting.sentences import headline, rate_findings
+from experiments.reporting.tables import CellTable, comparison_tables, rate_grid, rate_table
 from experiments.reporting.wording import code, count, percent, spread
 
 _MOST_ROWS = 30
 _PICTURES = {"starts": "starts", "sizes": "series"}  # above which table which picture stands
 
 
-def markdown(
+def summary(
     comparisons: Sequence[Comparison],
     tolerances: Sequence[float],
     missing: Sequence[str],
     pictures: Mapping[str, Mapping[str, str]],
-    rates: Mapping[str, Sequence[tuple[RateSearch, Path]]],
+    rates: Mapping[str, Sequence[tuple[learning_rates.RateSearch, Path]]],
 ) -> str:
     """Returns the summary.
 
@@ -66,7 +67,7 @@ def markdown(
     return "\n".join(parts)
 
 
-def _rates(title: str, search: RateSearch, picture: Path) -> list[str]:
+def _rates(title: str, search: learning_rates.RateSearch, picture: Path) -> list[str]:
     about = f" with {code(search.settings)}" if search.settings else ""
     alt = f"{title}: {search.split} error against learning rate"
     return [
@@ -85,7 +86,7 @@ def _rates(title: str, search: RateSearch, picture: Path) -> list[str]:
 def tables(comparison: Comparison, split: str) -> dict[str, list[str]]:
     """Returns the tables of a comparison as lines of Markdown, by their names."""
     structures = {"Structures": _table(comparison, comparison.at_best(split), split)}
-    grids = [rate_grid(search) for search in rate_searches(comparison)]
+    grids = [rate_grid(search) for search in learning_rates.rate_searches(comparison)]
     more = [*comparison_tables(comparison, split), *grids]
     return structures | {table.name: _table_of_cells(table) for table in more}
 
@@ -111,11 +112,10 @@ def _rows(comparison: Comparison, split: str) -> list[Group]:
     groups = comparison.at_best(split)
     if len(groups) <= _MOST_ROWS:
         return groups
-    front = pareto_front(groups, "parameters", split)
-    matched = [match.kfc for match in matches(comparison, split)]
-    wanted = {id(g) for g in groups if g.method in (DENSE, LOW_RANK)}
-    wanted |= {id(g) for g in front + matched}
-    return [group for group in groups if id(group) in wanted]
+    front = near_dense.pareto_front(groups, "parameters", split)
+    wanted = front + [pair.kfc for pair in against_low_rank.matches(comparison, split)]
+    folders = {group.trials[0].folder for group in wanted}
+    return [g for g in groups if g.method in (DENSE, LOW_RANK) or g.trials[0].folder in folders]
 
 
 def _table(comparison: Comparison, rows: Sequence[Group], split: str) -> list[str]:

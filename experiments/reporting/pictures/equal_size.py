@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from experiments.reporting.compare.groups import Comparison, Group
-from experiments.reporting.compare.methods import DENSE
+from experiments.reporting.compare import DENSE, Comparison, Group
 from experiments.reporting.pictures.style import add_title, error_axis, look
 from experiments.reporting.wording import count, short_count, shortened
 

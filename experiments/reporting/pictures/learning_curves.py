@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from experiments.reporting.compare.groups import Comparison, Group
-from experiments.reporting.compare.methods import Method, in_order
-from experiments.reporting.compare.near_dense import (
-    default_tolerance,
-    pareto_front,
-    smallest_within,
-)
+from experiments.reporting.compare import Comparison, Group, Method, near_dense
 from experiments.reporting.pictures.style import add_title, error_axis, look
-from experiments.reporting.trials.spread import Spread
+from experiments.reporting.trials import Spread
 from experiments.reporting.wording import shortened
 
 _MOST_PER_METHOD = 2
@@ -39,7 +33,7 @@ def curve_figure(comparison: Comparison, split: str) -> Figure | None:
     curve_split = "training" if curve_splits == ["train"] else curve_splits[0]
     shown = [
         (group, width)
-        for method in in_order(group.method for group in groups)
+        for method in comparison.methods
         for group, width in zip(_chosen(comparison, groups, method, split), _WIDTHS, strict=False)
     ]
     coloured = [group for group, _ in shown]
@@ -99,12 +93,12 @@ def curve_figure(comparison: Comparison, split: str) -> Figure | None:
 
 
 def _chosen(comparison: Comparison, groups: list[Group], method: Method, split: str) -> list[Group]:
-    own = pareto_front([g for g in groups if g.method == method], "parameters", split)
+    own = near_dense.pareto_front([g for g in groups if g.method == method], "parameters", split)
     if not own:
         return []
     dense = comparison.dense(split)
-    tolerance = default_tolerance(comparison, split)
-    near = dense and smallest_within(own, dense, tolerance, "parameters", split)
+    tolerance = near_dense.default_tolerance(comparison, split)
+    near = dense and near_dense.smallest_within(own, dense, tolerance, "parameters", split)
     return list({id(g): g for g in (near or own[-1], own[0])}.values())[:_MOST_PER_METHOD]
 
 

@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.reporting.compare.learning_rates import RateCurve, RateSearch, gain_name
-from experiments.reporting.compare.methods import DENSE
+from experiments.reporting.compare import DENSE, learning_rates
 from experiments.reporting.pictures.style import add_title, error_axis, look, rate_axis
 from experiments.reporting.wording import shortened
 
@@ -31,7 +30,7 @@ _GREY = "#8c8c8c"
 _Style = tuple[str, str, object]
 
 
-def rate_figure(search: RateSearch, title: str) -> Figure:
+def rate_figure(search: learning_rates.RateSearch, title: str) -> Figure:
     """Draws error against learning rate, with dense in grey in every panel, and rings at the best.
 
     An error far above all that is good is a hollow mark at the upper end of its panel, and a cross
@@ -73,8 +72,8 @@ def rate_figure(search: RateSearch, title: str) -> Figure:
 
 def _draw(
     axes: Axes,
-    search: RateSearch,
-    curves: Sequence[RateCurve],
+    search: learning_rates.RateSearch,
+    curves: Sequence[learning_rates.RateCurve],
     styles: dict[float | None, _Style],
     rates: Sequence[float],
 ) -> None:
@@ -141,9 +140,9 @@ def _styles(gains: Sequence[float | None]) -> list[_Style]:
     ]
 
 
-def _legend(search: RateSearch, styles: dict[float | None, _Style]) -> list[Line2D]:
+def _legend(search: learning_rates.RateSearch, styles: dict[float | None, _Style]) -> list[Line2D]:
     entries = [
-        _entry(gain_name(gain), color, marker, line)
+        _entry(learning_rates.gain_name(gain), color, marker, line)
         for gain, (color, marker, line) in styles.items()
     ]
     if search.dense:

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.reporting.compare.groups import Comparison
-from experiments.reporting.compare.methods import in_order
-from experiments.reporting.compare.series import Series, has_both
+from experiments.reporting.compare import Comparison, Series
 from experiments.reporting.pictures.starts import draw_axes, draw_line
 from experiments.reporting.pictures.style import add_title, look
 
@@ -25,7 +23,7 @@ def series_figure(comparison: Comparison, split: str, series: Sequence[Series]) 
     points are means over seeds, the bars sample standard deviations. The grey line is the dense
     model with the same trunk.
     """
-    trunks = list(dict.fromkeys(one.trunk for one in series if has_both([one])))
+    trunks = list(dict.fromkeys(one.trunk for one in series if one.has_both))
     with look():
         figure = Figure()
         rows = figure.subplots(len(trunks), 2, squeeze=False)
@@ -69,7 +67,7 @@ def _draw(
     draw_axes(axes, comparison, split, points, dense, size)
     several = len({one.replaced for one in series}) > 1
     for one in series:
-        for method in in_order(group.method for group in one.groups):
+        for method in comparison.methods:
             line = [(g.sizes[size], g.error(split)) for g in one.groups if g.method == method]
             if line:
                 layers = f" in {' and '.join(one.replaced)}" if several else ""

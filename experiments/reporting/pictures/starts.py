@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.reporting.compare.groups import Comparison, Group
-from experiments.reporting.compare.methods import Method, in_order
-from experiments.reporting.compare.starts import STARTS, StartedGroup
+from experiments.reporting.compare import Comparison, Group, Method, start_points
 from experiments.reporting.pictures.style import add_title, error_axis, look, size_axis
-from experiments.reporting.trials.spread import Spread
+from experiments.reporting.trials import Spread
 
 _WIDTH, _HEIGHT = 5.4, 5.2  # inches of a panel
 
@@ -21,11 +19,13 @@ _MARKERS = ("x", "o", "v", "^", "s")
 
 def _look_of(start: str) -> tuple[object, str, str]:
     """Returns line, marker and how the marker is filled; hollow ones had a teacher."""
-    way, is_taught = divmod(STARTS.index(start), 2)
+    way, is_taught = divmod(start_points.STARTS.index(start), 2)
     return _LINES[way], _MARKERS[way], "none" if is_taught else "full"
 
 
-def start_figure(comparison: Comparison, split: str, started: Sequence[StartedGroup]) -> Figure:
+def start_figure(
+    comparison: Comparison, split: str, started: Sequence[start_points.StartedGroup]
+) -> Figure:
     """Draws a line for every method and start, in a panel before and one after training.
 
     A point is the mean over seeds, its bar the sample standard deviation; where a start was trained
@@ -56,12 +56,15 @@ def start_figure(comparison: Comparison, split: str, started: Sequence[StartedGr
 
 
 def _draw(
-    axes: Axes, comparison: Comparison, split: str, points: Sequence[tuple[StartedGroup, Spread]]
+    axes: Axes,
+    comparison: Comparison,
+    split: str,
+    points: Sequence[tuple[start_points.StartedGroup, Spread]],
 ) -> None:
     known = [(one.group.sizes["parameters"], error) for one, error in points]
     draw_axes(axes, comparison, split, known, comparison.dense(split))
-    for method in in_order(one.group.method for one, _ in points):
-        for start in STARTS:
+    for method in comparison.methods:
+        for start in start_points.STARTS:
             line = [
                 (one.group.sizes["parameters"], error)
                 for one, error in points
@@ -96,7 +99,7 @@ def draw_line(
     Args:
       axes: to draw into.
       method: gives the colour.
-      start: one of `starts.STARTS`; gives line and marker.
+      start: one of `start_points.STARTS`; gives line and marker.
       line: size and error of every point.
       label: for the legend; empty: method and start.
     """

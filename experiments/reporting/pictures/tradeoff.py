@@ -8,9 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.reporting.compare.groups import Comparison, Group
-from experiments.reporting.compare.methods import DENSE, Method, in_order
-from experiments.reporting.compare.near_dense import pareto_front
+from experiments.reporting.compare import DENSE, Comparison, Group, Method, near_dense
 from experiments.reporting.pictures.style import (
     add_title,
     error_axis,
@@ -34,7 +32,7 @@ def tradeoff_figure(
     methods, and their structures stand below the panel. The dense error is a line.
     """
     groups = comparison.at_best(split)
-    fronts = [pareto_front(groups, size, split) for size in sizes]
+    fronts = [near_dense.pareto_front(groups, size, split) for size in sizes]
     rows = max(min(len(front), _MOST_NAMES) for front in fronts)
     names_height = _NAME_HEIGHT * (rows + 1.8)
     height = 4.6 + names_height
@@ -51,7 +49,7 @@ def tradeoff_figure(
         for axes, size, front in zip(panels, sizes, fronts, strict=True):
             _draw(axes, comparison, groups, size, split, front)
             _name(axes, figure, comparison, front, size, split)
-        methods = in_order(group.method for group in groups)
+        methods = [m for m in comparison.methods if any(group.method == m for group in groups)]
         add_title(figure, f"{comparison.title}: {split} error against size")
         figure.legend(
             handles=[*map(_legend_entry, methods), _front_entry()],
@@ -75,9 +73,9 @@ def _draw(
     shown = _not_squeezing(groups, size)
     size_axis(axes, [group.sizes[size] for group in shown], comparison.size_label(size))
     error_axis(axes, _ends(groups, split), f"{split} error")
-    for method in in_order(group.method for group in shown):
+    for method in comparison.methods:
         own = [group for group in shown if group.method == method]
-        best = pareto_front(own, size, split)
+        best = near_dense.pareto_front(own, size, split)
         if len(best) > 1:
             axes.plot(
                 [group.sizes[size] for group in best],

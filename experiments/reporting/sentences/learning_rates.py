@@ -5,15 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 
-from experiments.reporting.compare.learning_rates import RateCurve, RateSearch, gain_name
-from experiments.reporting.compare.methods import DENSE, LOW_RANK
+from experiments.reporting.compare import DENSE, LOW_RANK, learning_rates
 
 _NEAR = 2  # a best rate is near dense's within this factor
 _OWN_RATE = "Each at its own best rate"
 _KINDS = (("KFC", lambda method: method.is_kfc), ("low-rank", lambda method: method == LOW_RANK))
 
 
-def rate_findings(search: RateSearch) -> list[str]:
+def rate_findings(search: learning_rates.RateSearch) -> list[str]:
     """Says where dense is at its best, and which one gain suits all structures of a kind best."""
     sentences = []
     if dense := search.dense:
@@ -39,10 +38,12 @@ def rate_findings(search: RateSearch) -> list[str]:
     return sentences
 
 
-def _at_dense(search: RateSearch, curves: Sequence[RateCurve], kind: str) -> str:
+def _at_dense(
+    search: learning_rates.RateSearch, curves: Sequence[learning_rates.RateCurve], kind: str
+) -> str:
     rate = search.dense.best_rate
 
-    def error(curve: RateCurve) -> float | None:
+    def error(curve: learning_rates.RateCurve) -> float | None:
         if rate in curve.diverged:
             return 1.0
         found = search.at_dense(curve)
@@ -54,14 +55,14 @@ def _at_dense(search: RateSearch, curves: Sequence[RateCurve], kind: str) -> str
 
 
 def _lowest_mean(
-    search: RateSearch,
-    curves: Sequence[RateCurve],
+    search: learning_rates.RateSearch,
+    curves: Sequence[learning_rates.RateCurve],
     kind: str,
     when: str,
-    error_of: Callable[[RateCurve], float | None],
+    error_of: Callable[[learning_rates.RateCurve], float | None],
 ) -> str:
     """Compares the gains by their mean over the structures that have an error with every gain."""
-    gains = _gains(search, curves)
+    name_of, gains = learning_rates.gain_name, _gains(search, curves)
     by_structure: dict[str, dict[float | None, float]] = {}
     for curve in curves:
         if (error := error_of(curve)) is not None:
@@ -71,26 +72,30 @@ def _lowest_mean(
         return f"{when}, no {kind} structure has an error with every gain yet."
     means = {gain: statistics.fmean(errors[gain] for errors in whole) for gain in gains}
     best = min(means, key=means.__getitem__)
-    others = [f"{gain_name(gain)} {mean:.2%}" for gain, mean in means.items() if gain != best]
+    others = [f"{name_of(gain)} {mean:.2%}" for gain, mean in means.items() if gain != best]
     over = f"1 {kind} structure" if len(whole) == 1 else f"{len(whole)} {kind} structures"
     return (
-        f"{when}, {gain_name(best)} has the lowest mean {search.split} error over {over}: "
+        f"{when}, {name_of(best)} has the lowest mean {search.split} error over {over}: "
         f"{means[best]:.2%}" + (f" ({', '.join(others)})." if others else ".")
     )
 
 
-def _near_dense(search: RateSearch, curves: Sequence[RateCurve], kind: str) -> str:
+def _near_dense(
+    search: learning_rates.RateSearch, curves: Sequence[learning_rates.RateCurve], kind: str
+) -> str:
     parts = []
     for gain in _gains(search, curves):
         ratios = [search.over_dense(curve) for curve in curves if curve.gain == gain]
         near = sum(1 / _NEAR <= ratio <= _NEAR for ratio in ratios)
-        parts.append(f"{near} of {len(ratios)} with {gain_name(gain)}")
+        parts.append(f"{near} of {len(ratios)} with {learning_rates.gain_name(gain)}")
     return (
         f"{kind[0].upper()}{kind[1:]} structures with a best rate within a factor {_NEAR} of "
         f"dense's: {', '.join(parts)}."
     )
 
 
-def _gains(search: RateSearch, curves: Sequence[RateCurve]) -> list[float | None]:
+def _gains(
+    search: learning_rates.RateSearch, curves: Sequence[learning_rates.RateCurve]
+) -> list[float | None]:
     present = {curve.gain for curve in curves}
     return [gain for gain in search.gains if gain in present]

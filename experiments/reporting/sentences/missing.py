@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from experiments.reporting.compare.groups import Comparison
-from experiments.reporting.trials.trial import Trial
+from experiments.reporting.compare import Comparison
+from experiments.reporting.trials import Trial
 from experiments.reporting.wording import code, shortened
 
 _MOST_NAMES = 8

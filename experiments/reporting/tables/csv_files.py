@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from experiments.reporting.compare.groups import Comparison, Group
-from experiments.reporting.trials.trial import SPLITS, Trial
+from experiments.reporting.compare import Comparison, Group
+from experiments.reporting.trials import SPLITS, Trial
 
 Columns = Mapping[str, pa.DataType]
 
@@ -31,7 +31,7 @@ _COSTS: Columns = {
     "dense_flops_per_example": pa.int64(),
 }
 
-TRIAL_COLUMNS: Columns = {
+_TRIAL_COLUMNS: Columns = {
     "sweep": pa.string(),
     "trial": pa.string(),
     "state": pa.string(),
@@ -54,7 +54,7 @@ TRIAL_COLUMNS: Columns = {
     "problem": pa.string(),
 }
 
-GROUP_COLUMNS: Columns = {
+_GROUP_COLUMNS: Columns = {
     "data": pa.string(),
     "model": pa.string(),
     "method": pa.string(),
@@ -72,12 +72,16 @@ GROUP_COLUMNS: Columns = {
 }
 
 
-def trial_rows(
-    trials: Sequence[Trial], comparisons: Sequence[Comparison], links: Mapping[Path, str]
-) -> list[dict[str, Any]]:
-    """Returns a row of TRIAL_COLUMNS for every trial, finished or not.
+def write_trials(
+    path: Path,
+    trials: Sequence[Trial],
+    comparisons: Sequence[Comparison],
+    links: Mapping[Path, str],
+) -> None:
+    """Writes a row of _TRIAL_COLUMNS for every trial, finished or not.
 
     Args:
+      path: of the files, without suffix.
       trials: the trials.
       comparisons: the groups that they are in.
       links: by a trial's folder, the path to it from the report.
@@ -88,21 +92,21 @@ def trial_rows(
         for group in comparison.groups
         for trial in group.trials
     }
-    return [_trial_row(trial, groups.get(trial.folder), links[trial.folder]) for trial in trials]
+    rows = [_trial_row(trial, groups.get(trial.folder), links[trial.folder]) for trial in trials]
+    write_table(path, rows, _TRIAL_COLUMNS)
 
 
-def group_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """Returns a row of GROUP_COLUMNS for every group."""
-    return [_group_row(comparison, g) for comparison in comparisons for g in comparison.groups]
+def write_groups(path: Path, comparisons: Sequence[Comparison]) -> None:
+    """Writes a row of _GROUP_COLUMNS for every group."""
+    rows = [_group_row(comparison, g) for comparison in comparisons for g in comparison.groups]
+    write_table(path, rows, _GROUP_COLUMNS)
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Columns) -> list[Path]:
-    """Writes `path` with the suffixes `.csv` and `.parquet`, and returns both."""
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Columns) -> None:
+    """Writes `path` with the suffixes `.csv` and `.parquet`."""
     table = pa.Table.from_pylist(list(rows), schema=pa.schema(list(columns.items())))
-    csv, parquet = path.with_suffix(".csv"), path.with_suffix(".parquet")
-    pyarrow.csv.write_csv(table, csv)
-    pyarrow.parquet.write_table(table, parquet)
-    return [csv, parquet]
+    pyarrow.csv.write_csv(table, path.with_suffix(".csv"))
+    pyarrow.parquet.write_table(table, path.with_suffix(".parquet"))
 
 
 def _trial_row(trial: Trial, place: tuple[Comparison, Group] | None, link: str) -> dict[str, Any]:

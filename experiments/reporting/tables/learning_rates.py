@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from experiments.reporting.compare.groups import Comparison
-from experiments.reporting.compare.learning_rates import RateCurve, RateSearch, gain_name
-from experiments.reporting.compare.methods import DENSE
+from experiments.reporting.compare import DENSE, Comparison, learning_rates
 from experiments.reporting.tables.cell_table import Cell, CellTable
-from experiments.reporting.tables.csv_files import Columns
+from experiments.reporting.tables.csv_files import Columns, write_table
 from experiments.reporting.wording import spread
 
-RATE_COLUMNS: Columns = {
+_RATE_COLUMNS: Columns = {
     "data": pa.string(),
     "model": pa.string(),
     "settings": pa.string(),
@@ -46,22 +45,26 @@ _HEAD = (
 )
 
 
-def rate_rows(searches: Iterable[tuple[Comparison, RateSearch]]) -> list[dict[str, Any]]:
-    """Returns a row of RATE_COLUMNS for every curve."""
-    return [
+def write_rates(
+    path: Path, searches: Iterable[tuple[Comparison, learning_rates.RateSearch]]
+) -> None:
+    """Writes a row of _RATE_COLUMNS for every curve, as `write_table`; nothing if there is none."""
+    rows = [
         _row(comparison, search, curve)
         for comparison, search in searches
         for curve in search.curves
     ]
+    if rows:
+        write_table(path, rows, _RATE_COLUMNS)
 
 
-def rate_table(search: RateSearch) -> CellTable:
+def rate_table(search: learning_rates.RateSearch) -> CellTable:
     """Returns the table of the curves, with their best rates."""
     rows = [_cells(search, curve) for curve in search.curves]
     return CellTable("rates", "Learning rates", _HEAD, 3, rows)
 
 
-def rate_grid(search: RateSearch) -> CellTable:
+def rate_grid(search: learning_rates.RateSearch) -> CellTable:
     """Returns the table of all errors, with a column for every learning rate."""
     rates = sorted({rate for curve in search.curves for rate in curve.errors})
     rows = [
@@ -79,7 +82,7 @@ def rate_grid(search: RateSearch) -> CellTable:
     return CellTable("rate_grid", name, head, 3, rows)
 
 
-def _cells(search: RateSearch, curve: RateCurve) -> list[Cell]:
+def _cells(search: learning_rates.RateSearch, curve: learning_rates.RateCurve) -> list[Cell]:
     at_dense, ratio = search.at_dense(curve), search.over_dense(curve)
     return [
         *_names(curve),
@@ -91,12 +94,14 @@ def _cells(search: RateSearch, curve: RateCurve) -> list[Cell]:
     ]
 
 
-def _names(curve: RateCurve) -> list[Cell]:
-    gain = "" if curve.method == DENSE else gain_name(curve.gain)
+def _names(curve: learning_rates.RateCurve) -> list[Cell]:
+    gain = "" if curve.method == DENSE else learning_rates.gain_name(curve.gain)
     return [(curve.method.label, None), (curve.structure, None), (gain, None)]
 
 
-def _row(comparison: Comparison, search: RateSearch, curve: RateCurve) -> dict[str, Any]:
+def _row(
+    comparison: Comparison, search: learning_rates.RateSearch, curve: learning_rates.RateCurve
+) -> dict[str, Any]:
     at_dense = search.at_dense(curve)
     return {
         "data": comparison.data,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.reporting.compare.groups import Comparison, Group, settings_text, value_text
+from experiments.reporting.compare import Comparison, Group
 from experiments.reporting.tables.cell_table import CellTable
-from experiments.reporting.wording import spread
+from experiments.reporting.wording import settings_text, spread, value_text
 
 _OF_TRAINING = ("optimizer.", "augmentation.", "model.")
 _HAVE_TABLES = ("optimizer.learning_rate", "optimizer.factor_gain", "optimizer.scale_factors")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.reporting.compare.against_low_rank import at_equal_error, at_equal_size
-from experiments.reporting.compare.groups import Comparison, Group
-from experiments.reporting.compare.near_dense import near_dense, pareto_front
-from experiments.reporting.compare.series import Series, has_both, series_names, series_of
-from experiments.reporting.compare.starts import start_of
+from experiments.reporting.compare import (
+    Comparison,
+    Group,
+    Series,
+    against_low_rank,
+    near_dense,
+    series_of,
+    start_points,
+)
 from experiments.reporting.tables.cell_table import Cell, CellTable
 from experiments.reporting.wording import count, percent, spread
 
@@ -56,7 +60,7 @@ _FRONT_HEAD = (
 
 def series_tables(comparison: Comparison, split: str) -> list[CellTable]:
     """Returns the tables that have rows; none if no series has both methods."""
-    series = [one for one in series_of(comparison, split) if has_both([one])]
+    series = [one for one in series_of(comparison, split) if one.has_both]
     if not series:
         return []
     sizes = _at_equal_size(series, split)
@@ -73,10 +77,26 @@ def series_tables(comparison: Comparison, split: str) -> list[CellTable]:
     return [table for table in tables if table.rows]
 
 
+def series_names(series: Sequence[Series]) -> list[str]:
+    """Returns a name for each: its start, and what else tells it from the others."""
+    parts = [
+        (
+            one.trunk,
+            " and ".join(one.replaced),
+            one.start,
+            f"{one.epochs} epochs",
+        )
+        for one in series
+    ]
+    start = 2
+    told = [i for i in range(4) if i == start or len({own[i] for own in parts}) > 1]
+    return [", ".join(own[i] for i in told if own[i]) for own in parts]
+
+
 def _at_equal_size(series: Sequence[Series], split: str) -> list[list[Cell]]:
     rows = []
     for one, name in zip(series, series_names(series), strict=True):
-        for pair in at_equal_size(one, split):
+        for pair in against_low_rank.at_equal_size(one, split):
             difference = f"{pair.difference * 100:+.2f}"
             if pair.standard_error is not None:
                 difference += f" ± {pair.standard_error * 100:.2f}"
@@ -96,7 +116,7 @@ def _at_equal_size(series: Sequence[Series], split: str) -> list[list[Cell]]:
 def _at_error(series: Sequence[Series], split: str) -> list[list[Cell]]:
     rows = []
     for one, name in zip(series, series_names(series), strict=True):
-        for pair in at_equal_error(one, split):
+        for pair in against_low_rank.at_equal_error(one, split):
             needed, ratio = pair.kfc_parameters, f"{pair.ratio:.2g}"
             if pair.is_bounded:
                 ratio = f"{'at least' if needed else 'at most'} {ratio}"
@@ -117,7 +137,7 @@ def _at_error(series: Sequence[Series], split: str) -> list[list[Cell]]:
 def _near_dense(series: Sequence[Series], split: str) -> list[list[Cell]]:
     rows = []
     for one, name in zip(series, series_names(series), strict=True):
-        for wish in near_dense(one, split):
+        for wish in near_dense.smallest_near_dense(one, split):
             groups = (wish.kfc, wish.low_rank)
             rows.append(
                 [
@@ -135,12 +155,14 @@ def _near_dense(series: Sequence[Series], split: str) -> list[list[Cell]]:
 def _front(comparison: Comparison, split: str, size: str) -> list[list[Cell]]:
     """Returns the models of all series that no other beats in both size and error."""
     rows = []
-    for group in pareto_front([g for g in comparison.groups if g.error(split)], size, split):
+    for group in near_dense.pareto_front(
+        [g for g in comparison.groups if g.error(split)], size, split
+    ):
         texts = (
             group.method.label,
             group.structure,
             group.trunk,
-            start_of(group.trials[0]),
+            start_points.start_of(group.trials[0]),
         )
         sizes = (group.sizes["parameters"], group.sizes["flops"])
         rows.append(

@@ -1,11 +1,10 @@
-"""The table of starts: errors before and after training, from each way to begin."""
+"""The table of starts: where compressed models started, and how far they came."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.reporting.compare.groups import Comparison
-from experiments.reporting.compare.starts import StartedGroup
+from experiments.reporting.compare import Comparison, start_points
 from experiments.reporting.tables.cell_table import CellTable
 from experiments.reporting.wording import count, spread
 
@@ -23,7 +22,9 @@ _HEAD = (
 )
 
 
-def start_table(comparison: Comparison, split: str, started: Sequence[StartedGroup]) -> CellTable:
+def start_table(
+    comparison: Comparison, split: str, started: Sequence[start_points.StartedGroup]
+) -> CellTable:
     """Returns the table of the groups, with their errors before and after training.
 
     They are compared with the dense model of their trunk, which is shown where there are several.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import flatten
-from experiments.reporting.trials.kept import KEPT_FILE, read_kept
+from experiments.reporting.trials.kept_runs import KEPT_FILE, read_kept
 from experiments.reporting.trials.trial import SPLITS, Outcome, Trial
 from experiments.runs import Layer, failure_reason
 

@@ -1,4 +1,4 @@
-"""Mean and spread of a number over seeds."""
+"""A number over seeds."""
 
 from __future__ import annotations
 

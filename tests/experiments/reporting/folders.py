@@ -7,6 +7,8 @@ import json
 import random
 import shlex
 
+from experiments.reporting.compare import compare
+from experiments.reporting.trials import read_sweeps
 from kfc_jax import KroneckerStructure
 
 CONVOLUTIONS = (("conv1", "5x5x1x20", 500, 576), ("conv2", "5x5x20x50", 25_000, 64))
@@ -148,6 +150,16 @@ def write_sweep(workdir, cases, seeds=(0, 1, 2), data="mnist"):
     plan = {"config": "configs/sweeps/some.py", "base": "configs/mnist.py", "trials": trials}
     (workdir / "sweep.json").write_text(json.dumps(plan))
     return workdir
+
+
+def write_cases(workdir, cases):
+    """Writes runs of two seeds; a case is fc1, and test and validation error."""
+    for i, (fc, test, validation) in enumerate(cases):
+        for seed in (0, 1):
+            errors = {"test": test + (seed - 0.5) * 1e-4, "validation": validation}
+            write_run(workdir / f"{i}-{seed}", fc, seed, errors)
+    (comparison,) = compare(read_sweeps([workdir]))
+    return comparison
 
 
 def kfc(structure):

@@ -1,10 +1,13 @@
+import json
+
 import numpy as np
 import pytest
 
 from experiments.reporting import write_report
-from experiments.reporting.compare.groups import compare, settings_text
-from experiments.reporting.compare.methods import METHODS
-from experiments.reporting.trials.read import read_sweeps
+from experiments.reporting.compare import DENSE, LOW_RANK, compare
+from experiments.reporting.compare.methods import COMBINED, KFC, KFC_FACTORS, KFC_MIXED
+from experiments.reporting.trials import read_sweeps
+from experiments.reporting.wording import settings_text
 from tests.experiments.reporting import folders
 
 
@@ -78,26 +81,38 @@ def test_the_method_is_read_off_the_layer(tmp_path, fc, method):
     assert comparison_of(tmp_path).groups[0].method.key == method
 
 
-def test_a_kind_that_is_not_known_here_is_a_method_of_its_own(tmp_path):
-    blocks = {"kind": "block_diagonal", "blocks": 5}
-    for seed, (name, fc, error) in enumerate(
-        (("a", blocks, 0.02), ("b", folders.DENSE, 0.01), ("c", folders.low_rank(2), 0.03))
-    ):
-        folders.write_run(tmp_path / name, fc, seed, {"test": error})
-    comparison = comparison_of(tmp_path)
-    labels = [group.method.label for group in comparison.groups]
-    assert labels == ["dense", "low rank", "block diagonal"]  # ours first, then the others
-    own = comparison.groups[-1]
-    assert own.structure == "5 blocks"
-    assert own.method.color not in {method.color for method in METHODS}
-    write_report([tmp_path], tmp_path / "report")
-    assert "block diagonal" in (tmp_path / "report" / "summary.md").read_text()
-    assert "block_diagonal" in (tmp_path / "report" / "index.html").read_text()
-
-
 def test_methods_differ_in_colour_marker_and_line_or_marker():
-    assert len({method.color for method in METHODS}) == len(METHODS)
-    assert len({method.marker for method in METHODS}) == len(METHODS)
+    methods = (DENSE, KFC, KFC_MIXED, KFC_FACTORS, LOW_RANK, COMBINED)
+    assert len({method.color for method in methods}) == len(methods)
+    assert len({method.marker for method in methods}) == len(methods)
+
+
+@pytest.mark.parametrize("text", ["4 blocks", "rank 2", "2:16x20*50x25+1:2x20*400x25", "800x500"])
+def test_a_kind_that_is_unknown_has_a_row_a_colour_and_its_name(tmp_path, text):
+    """Whatever its structures look like: of another kind's, they are another group."""
+    for name, fc in (
+        ("dense", folders.DENSE),
+        ("rank", folders.low_rank(2)),
+        ("own", folders.DENSE),
+    ):
+        run = folders.write_run(tmp_path / "runs" / name, fc, 0, {"test": 0.01})
+    result = json.loads((run / "result.json").read_text())
+    result["layers"][2] |= {"kind": "block_diagonal", "structure": text, "parameters": 100_000}
+    (run / "result.json").write_text(json.dumps(result))
+    comparison = comparison_of(tmp_path / "runs")
+    assert comparison.layer_names == ("fc1",)
+    group = comparison.groups[-1]
+    assert len(comparison.groups) == 3
+    assert (group.method.label, group.label) == ("block diagonal", f"block_diagonal {text}")
+    assert not group.method.is_kfc
+    assert group.reduction("layer_parameters") == 0.75
+    assert group.method in comparison.methods
+    others = [known for known in comparison.methods if known != group.method]
+    for look in ("color", "dark_color", "marker"):
+        assert getattr(group.method, look) not in {getattr(known, look) for known in others}
+    write_report([tmp_path / "runs"], tmp_path / "report")
+    rows = (tmp_path / "report" / "summary.md").read_text()
+    assert f"| block diagonal | `block_diagonal {text}` | 100,000 | 75.00% |" in rows
 
 
 def test_fields_that_change_no_number_and_unused_ones_do_not_split_groups(tmp_path):
@@ -146,3 +161,20 @@ def test_the_test_split_comes_first_and_validation_serves_without_it(tmp_path):
     assert comparison_of(tmp_path).splits == ("validation",)
     folders.write_run(tmp_path / "b", folders.low_rank(1), 0, {"test": 0.02, "validation": 0.03})
     assert comparison_of(tmp_path).splits == ("test", "validation")
+
+
+def test_a_kind_that_is_not_known_here_is_a_method_of_its_own(tmp_path):
+    blocks = {"kind": "block_diagonal", "blocks": 5}
+    for seed, (name, fc, error) in enumerate(
+        (("a", blocks, 0.02), ("b", folders.DENSE, 0.01), ("c", folders.low_rank(2), 0.03))
+    ):
+        folders.write_run(tmp_path / name, fc, seed, {"test": error})
+    comparison = comparison_of(tmp_path)
+    labels = [group.method.label for group in comparison.groups]
+    assert labels == ["dense", "low rank", "block diagonal"]  # ours first, then the others
+    own = comparison.groups[-1]
+    assert own.structure == "block_diagonal 5 blocks"
+    assert own.method.color not in {group.method.color for group in comparison.groups[:-1]}
+    write_report([tmp_path], tmp_path / "report")
+    assert "block diagonal" in (tmp_path / "report" / "summary.md").read_text()
+    assert "block_diagonal" in (tmp_path / "report" / "index.html").read_text()

@@ -7,13 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from experiments.reporting import write_report
-from experiments.reporting.compare.groups import compare
+from experiments.reporting.compare import compare
 from experiments.reporting.compare.learning_rates import rate_searches
-from experiments.reporting.pictures.learning_rates import rate_figure
+from experiments.reporting.pictures import rate_figure
 from experiments.reporting.pictures.style import save
-from experiments.reporting.sentences.learning_rates import rate_findings
-from experiments.reporting.tables.learning_rates import rate_grid
-from experiments.reporting.trials.read import read_sweeps
+from experiments.reporting.sentences import rate_findings
+from experiments.reporting.tables import rate_grid
+from experiments.reporting.trials import read_sweeps
 from tests.experiments.reporting import folders
 
 RATES = (0.002, 0.004, 0.008)

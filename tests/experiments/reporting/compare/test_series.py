@@ -7,11 +7,15 @@ import shutil
 import pytest
 
 from experiments.reporting import write_report
-from experiments.reporting.compare.against_low_rank import at_equal_error, at_equal_size
-from experiments.reporting.compare.groups import compare
-from experiments.reporting.compare.near_dense import near_dense
-from experiments.reporting.compare.series import has_both, series_names, series_of
-from experiments.reporting.trials.read import read_sweeps
+from experiments.reporting.compare import compare, series_of
+from experiments.reporting.compare.against_low_rank import (
+    at_equal_error,
+    at_equal_size,
+    matches,
+)
+from experiments.reporting.compare.near_dense import smallest_near_dense
+from experiments.reporting.tables.series import series_names
+from experiments.reporting.trials import read_sweeps
 from tests.experiments.reporting import folders
 
 # kernel parameters: 1570, 3140, 6280 of KFC; 3900, 6500, 13000 of low rank
@@ -59,6 +63,17 @@ def test_equal_size_takes_the_largest_kfc_layer_that_is_no_larger(series):
     assert pairs[0].standard_error == pytest.approx(0.001 * math.sqrt(2))
 
 
+def test_a_difference_within_two_standard_errors_is_not_clear(tmp_path):
+    # Both have a standard deviation of 7.07e-5 over 2 seeds, so the difference one of 7.07e-5.
+    for difference, is_clear in ((1.3e-4, False), (1.5e-4, True)):
+        cases = [
+            (folders.low_rank(2), 0.02, 0.02),
+            (folders.kfc("2:20x25*40x20"), 0.02 - difference, 0.02),
+        ]
+        (pair,) = matches(folders.write_cases(tmp_path / str(is_clear), cases), "test")
+        assert pair.is_clear is is_clear
+
+
 def test_of_two_kfc_layers_of_a_size_the_worse_one_stands_for_it(tmp_path):
     same = "2:50x25*16x20"  # the size of 2:16x20*50x25
     write_all(tmp_path, kfc=KFC | {same: 0.025})
@@ -102,7 +117,7 @@ def test_the_interval_is_wider_where_seeds_differ_more(tmp_path):
 
 
 def test_near_dense_finds_the_smallest_model_and_the_lowest_error(series):
-    by_text = {wish.text: wish for wish in near_dense(series, "test")}
+    by_text = {wish.text: wish for wish in smallest_near_dense(series, "test")}
     near = by_text["at most 0.7 points above dense"]
     assert near.kfc.structure == "4:16x20*50x25"
     assert near.low_rank.structure == "rank 10"
@@ -169,7 +184,7 @@ def test_low_rank_stands_beside_reordered_sums_as_well(tmp_path):
     )
     for one in (plain, reordered):
         assert [group.structure for group in one.groups] == ["2:16x20*50x25", "rank 3"]
-    assert has_both([plain])
+    assert plain.has_both
     shutil.rmtree(tmp_path / "plain")
     (alone,) = series_of(read_all(tmp_path), "test")  # and then it stands there alone
     assert (alone.start, len(alone.groups)) == ("decomposed by data, reordered", 2)
@@ -193,3 +208,16 @@ def test_without_low_rank_there_is_nothing_to_compare(tmp_path):
     write_report([tmp_path / "runs" / "kfc"], tmp_path / "report")
     assert "at equal" not in (tmp_path / "report" / "summary.md").read_text()
     assert not (tmp_path / "report" / "series.png").exists()
+
+
+def test_low_rank_is_matched_with_the_largest_kfc_of_its_size(tmp_path):
+    cases = [
+        (folders.low_rank(2), 0.020, 0.020),  # 2,600 parameters
+        (folders.kfc("2:20x25*40x20"), 0.015, 0.016),  # 2,600
+        (folders.kfc("1:16x20*50x25+1:20x25*40x20"), 0.010, 0.010),  # 2,870: 10.4% more
+        (folders.kfc("1:16x20*50x25"), 0.012, 0.019),  # 1,570: smaller, so not the one
+    ]
+    (match,) = matches(folders.write_cases(tmp_path, cases), "test")
+    assert match.kfc.structure == "2:20x25*40x20"
+    assert match.difference == pytest.approx(-0.005)
+    assert match.is_clear

@@ -1,14 +1,15 @@
 """The page in a real headless browser: opened, sorted, filtered, hovered, by mouse and keys."""
 
 import os
+import re
 import shutil
 
 import pytest
 
 from experiments.reporting import write_report
-from experiments.reporting.compare.groups import compare
+from experiments.reporting.compare import compare
 from experiments.reporting.compare.near_dense import pareto_front
-from experiments.reporting.trials.read import read_sweeps
+from experiments.reporting.trials import read_sweeps
 from tests.experiments.reporting import folders
 from tests.experiments.reporting.compare.test_learning_rates import write_grid
 
@@ -219,6 +220,137 @@ def test_a_phone_scrolls_tables_and_not_the_page(browser, url):
     page.close()
 
 
+WIDTHS = pytest.mark.parametrize("width", [1300, 390])
+
+
+def boxes(page, selector):
+    """Returns left, top, right and bottom of everything that is chosen."""
+    return page.locator(selector).evaluate_all(
+        "nodes => nodes.map(node => node.getBoundingClientRect())"
+        ".map(box => [box.left, box.top, box.right, box.bottom])"
+    )
+
+
+def overlap(a, b, slack=1.0):
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return width > slack and height > slack
+
+
+@WIDTHS
+def test_long_names_of_trials_stay_in_their_column(browser, tmp_path, width):
+    name = "fc1.kind=low_rank,fc1.rank=3,optimizer.learning_rate=0.002,train.num_epochs=12"
+    folders.write_run(tmp_path / "s" / name, folders.low_rank(3), 0, {"test": 0.02})
+    write_report([tmp_path / "s"], tmp_path / "report")
+    page = open_page(browser, (tmp_path / "report" / "index.html").as_uri())
+    page.set_viewport_size({"width": width, "height": 900})
+    ((_, _, right, _),) = boxes(page, "table.trials a")
+    ((left, *_),) = boxes(page, "table.trials tbody td:nth-child(3)")
+    assert right <= left
+    page.close()
+
+
+@WIDTHS
+def test_lines_of_the_plot_are_explained_where_nothing_prints_over_them(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    texts = page.locator("[data-part=lines] > span").all_inner_texts()
+    assert re.fullmatch(r"dense: 0\.\d\d%, 431k, beyond the right edge", texts[0])
+    assert texts[1] == "dense + 0.1 points"
+    assert "dense" not in page.locator("[data-part=plot]").inner_text()
+    (plot,) = boxes(page, "[data-part=plot]")
+    explained = boxes(page, "[data-part=lines] > span")
+    for i, box in enumerate(explained):
+        assert box[2] <= width
+        assert not any(overlap(box, other) for other in [plot, *explained[:i]])
+
+
+@WIDTHS
+def test_points_carry_names_and_no_name_prints_over_another_thing(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    texts = page.locator(".plot svg text.name").all_text_contents()
+    key = dict(
+        text.split(" = ") for text in page.locator("[data-part=key] > span").all_inner_texts()
+    )
+    named = {key.get(text, text) for text in texts}
+    front = page.locator(".point:has(.front)").evaluate_all(
+        "nodes => nodes.map(node => node.getAttribute('aria-label').split('  ')[0])"
+    )
+    assert len(front) > 3
+    assert {label.split(" , ")[0].split(", ")[0] for label in front} <= named
+    if width == 1300:
+        assert len(texts) >= 0.8 * page.locator(".point").count()
+    names = boxes(page, ".plot svg text.name")
+    marks = boxes(page, ".plot .shape") + boxes(page, ".plot .ruled")
+    (box,) = boxes(page, ".plot .axis")
+    for i, name in enumerate(names):
+        assert not any(overlap(name, other) for other in names[:i])
+        assert not any(overlap(name, mark) for mark in marks), texts[i]
+        assert box[0] <= name[0] < name[2] <= box[2] + 1
+        assert box[1] - 1 <= name[1] < name[3] <= box[3]
+
+
+def test_a_number_in_the_filter_is_a_whole_one(browser, tmp_path):
+    cases = [(folders.low_rank(rank), 0.02) for rank in (1, 3, 5, 10, 15)]
+    sweep = folders.write_sweep(tmp_path / "s", [(folders.DENSE, 0.01), *cases], (0, 1, 15))
+    write_report([sweep], tmp_path / "report")
+    page = open_page(browser, (tmp_path / "report" / "index.html").as_uri())
+    box = page.locator("[data-part=group-filter] input")
+    for text, structures in (
+        ("rank 1", ["rank 1"]),
+        ("low rank 15", ["rank 15"]),
+        ("rank", [f"rank {rank}" for rank in (1, 3, 5, 10, 15)]),
+    ):
+        box.fill(text)
+        assert column(page, "structure") == structures
+    page.locator("#trial-filter input").fill("rank=1 seed=1")
+    assert column(page, "structure", "trials") == ["rank 1"]
+    assert column(page, "seed", "trials") == ["1"]
+    page.close()
+
+
+@WIDTHS
+@pytest.mark.parametrize("is_log", [True, False])
+def test_one_outlier_does_not_flatten_the_plot(browser, tmp_path, width, is_log):
+    cases = [(fc, 0.35 if fc == folders.low_rank(1) else error) for fc, error in folders.CASES]
+    write_report([folders.write_sweep(tmp_path / "s", cases)], tmp_path / "report")
+    page = open_page(browser, (tmp_path / "report" / "index.html").as_uri())
+    page.set_viewport_size({"width": width, "height": 900})
+    page.locator("[data-part=log]").set_checked(is_log)
+    ((_, top, _, bottom),) = boxes(page, ".plot .axis")
+    middles = sorted((box[1] + box[3]) / 2 for box in boxes(page, ".plot .shape"))
+    # From the lowest point to the one that a quarter of all lie above.
+    used = middles[-1] - middles[len(middles) // 4]
+    assert used > 0.18 * (bottom - top)
+    (out,) = boxes(page, '.point[aria-label^="low rank, rank 1 "] .shape.out')
+    ((_, cut, _, _),) = boxes(page, ".plot .cut")
+    assert top <= out[1] < out[3] < cut
+    shown = (
+        page.locator("[data-part=plot]").inner_text() + page.locator("[data-part=key]").inner_text()
+    )
+    assert re.search(r"low rank, rank 1: 3\d(\.\d)?% ↑", shown)
+    page.close()
+
+
+def test_every_table_sorts(page):
+    tables = page.locator("section table")
+    assert tables.count() > 3
+    for i in range(tables.count()):
+        head = tables.nth(i).locator("thead th").last
+        head.get_by_role("button").click()
+        assert head.get_attribute("aria-sort") == "ascending"
+
+
+def test_a_print_in_the_dark_is_on_white(browser, url):
+    page = open_page(browser, url, color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    fills = page.locator(".shape").evaluate_all("nodes => nodes.map(n => n.getAttribute('fill'))")
+    assert "#0072b2" in fills
+    assert page.locator(".lines").is_visible()
+    page.close()
+
+
 def test_a_hostile_name_stays_text(browser, tmp_path):
     name = '</script><img src=x onerror="alert(1)">'
     sweep = folders.write_sweep(
@@ -248,11 +380,11 @@ BOXES = """(selector) => [...document.querySelectorAll(selector)].map((node) => 
 })"""
 
 
-def boxes(page, selector):
+def named_boxes(page, selector):
     return page.evaluate(BOXES, selector)
 
 
-def overlap(a, b, by=1.0):
+def overlaps(a, b, by=1.0):
     return (
         a["left"] + by < b["right"]
         and b["left"] + by < a["right"]
@@ -278,21 +410,21 @@ def test_nothing_in_the_plot_is_printed_over_something_else(browser, url, width)
     page = open_page(browser, url)
     page.set_viewport_size({"width": width, "height": 900})
     page.wait_for_timeout(200)
-    names = boxes(page, ".plot text.name") + [
-        box for box in boxes(page, ".plot text.soft") if "dense" in box["text"]
+    names = named_boxes(page, ".plot text.name") + [
+        box for box in named_boxes(page, ".plot text.soft") if "dense" in box["text"]
     ]
-    points = boxes(page, ".plot .point .shape")
-    axis = boxes(page, ".plot .axis")[0]
+    points = named_boxes(page, ".plot .point .shape")
+    axis = named_boxes(page, ".plot .axis")[0]
     assert len(names) >= (10 if width > 1000 else 3)
     for number, name in enumerate(names):
         assert name["bottom"] <= axis["bottom"] + 1  # no axis runs through it
-        assert not any(overlap(name, other) for other in names[number + 1 :])
-        assert not any(overlap(name, point) for point in points)
+        assert not any(overlaps(name, other) for other in names[number + 1 :])
+        assert not any(overlaps(name, point) for point in points)
     page.close()
 
 
 def test_points_of_the_front_have_names_before_anything_is_hovered(page):
-    named = {box["text"] for box in boxes(page, ".plot text.name")}
+    named = {box["text"] for box in named_boxes(page, ".plot text.name")}
     labels = page.locator('.point[aria-label$=", on the Pareto front"]').evaluate_all(
         "nodes => nodes.map((node) => node.getAttribute('aria-label').split(/[ ,]/)[0])"
     )
@@ -305,17 +437,20 @@ def test_an_outlier_does_not_flatten_the_other_points(browser, tmp_path):
     folders.write_sweep(tmp_path / "sweep", [*cases, (folders.low_rank(1), 0.35)])
     write_report([tmp_path / "sweep"], tmp_path / "report")
     page = open_page(browser, (tmp_path / "report" / "index.html").as_uri())
-    plot, points = boxes(page, ".plot .axis")[0], boxes(page, ".plot .point:not([data-off]) .shape")
+    plot, points = (
+        named_boxes(page, ".plot .axis")[0],
+        named_boxes(page, ".plot .point:not([data-off]) .shape"),
+    )
     used = max(box["bottom"] for box in points) - min(box["top"] for box in points)
     assert used > 0.6 * (plot["bottom"] - plot["top"])
-    (name,) = (box for box in boxes(page, ".plot text.name") if "rank 1:" in box["text"])
+    (name,) = (box for box in named_boxes(page, ".plot text.name") if "rank 1:" in box["text"])
     assert "↑" in name["text"]
     assert point(page, "low rank, rank 1").get_attribute("data-off") == "true"
     page.close()
 
 
 @pytest.mark.parametrize("width", [1300, 390])
-def test_long_names_of_trials_stay_in_their_column(browser, tmp_path, width):
+def test_no_cell_of_the_trials_is_wider_than_its_column(browser, tmp_path, width):
     fields = {"compression.reordered": True, "distillation.teacher": "runs/a-dense/seed=0"}
     sweep = folders.write_sweep(tmp_path / "sweep", [(folders.low_rank(2), 0.02)])
     for record in sweep.glob("*/trial.json"):

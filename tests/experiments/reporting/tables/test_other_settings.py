@@ -1,9 +1,9 @@
 """Searches over settings have a table of all errors."""
 
 from experiments.reporting import write_report
-from experiments.reporting.compare.groups import compare
+from experiments.reporting.compare import compare
 from experiments.reporting.tables.other_settings import settings_grid
-from experiments.reporting.trials.read import read_sweeps
+from experiments.reporting.trials import read_sweeps
 from tests.experiments.reporting import folders
 
 ERRORS = {  # by weight decay and dropout

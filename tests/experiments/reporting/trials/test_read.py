@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from experiments.reporting.trials.read import read_sweeps
+from experiments.reporting.trials import read_sweeps
 from tests.experiments.reporting import folders
 
 

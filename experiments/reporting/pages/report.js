@@ -50,14 +50,19 @@
     });
   }
 
-  // Every word counts; a number belongs to the word before it and is a whole one, so that "rank 1"
-  // finds neither rank 15 nor a rank 3 with 1 seed.
-  function patternsOf(query) {
-    const parts = query.toLowerCase().match(/[^\s\d]\S*\s+\d+(?!\S)|\S+/g) ?? [];
-    return parts.map((part) => {
-      const escaped = part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&").replace(/\s+/g, "\\s+");
-      return new RegExp((/^\d/.test(part) ? "(?<![\\d.,])" : "") + escaped + (/\d$/.test(part) ? "(?![\\d.,]*\\d)" : ""));
-    });
+  // Says whether a row has every word. A number belongs to the word before it, and is a whole one:
+  // "rank 1" is not in "rank 15".
+  function wanted(text) {
+    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    const phrases = words.reduce((found, word) => (
+      found.length && /^\d+$/.test(word) ? [...found.slice(0, -1), `${found.at(-1)} ${word}`] : [...found, word]), []);
+    const patterns = phrases.map((phrase) => new RegExp(
+      (/^\d/.test(phrase) ? "(?<![\\d.])" : "") + phrase.replace(/[^\w\s]/g, "\\$&")
+      + (/\d$/.test(phrase) ? "(?!\\.?\\d)" : "")));
+    return (row) => {
+      const content = [...row.cells].map((cell) => cell.textContent).join("\n").toLowerCase();
+      return patterns.every((pattern) => pattern.test(content));
+    };
   }
 
   function filterable(table, controls, onChange) {
@@ -65,12 +70,10 @@
     const choice = controls.querySelector("select");
     const status = controls.querySelector("[role=status]");
     const update = () => {
-      const patterns = patternsOf(text.value);
+      const hasWords = wanted(text.value);
       let shown = 0;
       for (const row of table.tBodies[0].rows) {
-        const content = [...row.cells].map((cell) => cell.textContent).join(" | ").toLowerCase();
-        row.hidden = !(patterns.every((pattern) => pattern.test(content))
-          && (!choice.value || row.dataset.choice === choice.value));
+        row.hidden = !(hasWords(row) && (!choice.value || row.dataset.choice === choice.value));
         shown += !row.hidden;
       }
       status.textContent = `${shown} of ${table.tBodies[0].rows.length} shown`;
@@ -82,21 +85,21 @@
   }
 
   // ---- the plot -----------------------------------------------------------------------------
-  const GLYPHS = {
+  // A polygon, or a star where its inner corners are nearer to the middle; `turn` is of a whole one.
+  const polygon = (corners, turn = 0, inner = null) => (r) => {
+    const each = inner === null ? 1 : 2;
+    const places = [...Array(corners * each).keys()].map((i) => {
+      const radius = 1.4 * r * (each === 2 && i % 2 ? inner : 1);
+      const angle = 2 * Math.PI * (i / (corners * each) + turn) - Math.PI / 2;
+      return `${radius * Math.cos(angle)},${radius * Math.sin(angle)}`;
+    });
+    return `M${places.join("L")}Z`;
+  };
+  const GLYPHS = {  // by Matplotlib's letters
     o: (r) => `M${-r},0a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0Z`,
-    s: (r) => `M${-r},${-r}h${2 * r}v${2 * r}h${-2 * r}Z`,
-    D: (r) => `M0,${-1.3 * r}L${1.3 * r},0L0,${1.3 * r}L${-1.3 * r},0Z`,
-    "^": (r) => `M0,${-1.3 * r}L${1.25 * r},${r}L${-1.25 * r},${r}Z`,
-    P: (r) => `M${-r / 2.4},${-1.2 * r}h${r / 1.2}v${0.8 * r}h${0.8 * r}v${r / 1.2}h${-0.8 * r}v${0.8 * r}`
-      + `h${-r / 1.2}v${-0.8 * r}h${-0.8 * r}v${-r / 1.2}h${0.8 * r}Z`,
-    "*": (r) => {
-      const corners = [...Array(10).keys()].map((i) => {
-        const radius = i % 2 ? 0.65 * r : 1.6 * r;
-        const angle = (Math.PI * i) / 5 - Math.PI / 2;
-        return `${radius * Math.cos(angle)},${radius * Math.sin(angle)}`;
-      });
-      return `M${corners.join("L")}Z`;
-    },
+    s: polygon(4, 1 / 8), D: polygon(4), p: polygon(5), h: polygon(6),
+    "^": polygon(3), ">": polygon(3, 1 / 4), v: polygon(3, 1 / 2), "<": polygon(3, 3 / 4),
+    P: polygon(4, 0, 0.4), X: polygon(4, 1 / 8, 0.4), "*": polygon(5, 0, 0.45),
   };
   const DASHES = { "-": "", "--": "7 4", "-.": "8 3 2 3", ":": "2 3" };
   const TICK_STEPS = [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 5, 7], [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9]];
@@ -124,37 +127,58 @@
     return ticks;
   }
 
-  const RANGE = 4;  // points above this many times the upper quartile are drawn at the edge
-
-  // The upper end of the errors that are drawn: a few far outliers do not flatten all others.
-  function upperEnd(errors, atLeast) {
-    const sorted = [...errors].sort((a, b) => a - b);
-    const limit = Math.max(RANGE * sorted[Math.floor(0.75 * (sorted.length - 1))], atLeast);
-    return Math.max(...sorted.filter((error) => error <= limit));
+  // Where an axis ends, so that the lower three quarters of the values have a quarter of it or more.
+  function fenceOf(values) {
+    const sorted = [...values].sort((a, b) => a - b);
+    const used = sorted[Math.floor(0.75 * (sorted.length - 1))] - sorted[0];
+    return sorted.length >= 5 && used > 0 ? sorted[0] + 4 * used : Infinity;
   }
 
-  // Puts texts where nothing else is: the first place that is free and inside the box, or none.
-  function labels(root, box) {
-    const taken = [];
-    const overlaps = (a) => taken.some((b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom);
-    const take = (left, top, right, bottom) => taken.push({ left, top, right, bottom });
-    const put = (text, className, places) => {
-      const node = svg("text", { class: className }, root);
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const around = (x, y, width, height) => (
+    { left: x - width / 2, right: x + width / 2, top: y - height / 2, bottom: y + height / 2 });
+
+  // Writes names beside points, where there is room. A point that must have one and has no room
+  // gets a number, and its name stands below the plot.
+  function nameAll(root, key, box, points) {
+    const HEIGHT = 13;
+    const taken = points.map((p) => around(p.x, p.y, p.must ? 21 : 14, p.must ? 21 : 14));
+    const along = (kinds) => [...root.querySelectorAll(kinds)].flatMap((line) => {
+      const length = line.getTotalLength();
+      return [...Array(Math.ceil(length / 4) + 1).keys()].map((i) => {
+        const at = line.getPointAtLength(Math.min(4 * i, length));
+        return around(at.x, at.y, 2, 2);
+      });
+    });
+    taken.push(...along(".ruled"));
+    const drawn = along(".curve, .bar");
+    // How far from its point, and away from what; a number may stand where a name would be lost.
+    const near = [[0, drawn], [7, drawn], [14, drawn], [0, []], [7, []]];
+    const far = [...near, [14, []], [21, []]];
+    const place = (point, text, distances) => {
+      const node = svg("text", { class: point.isFaded ? "name faded" : "name" }, root);
       node.textContent = text;
-      const width = node.getComputedTextLength();
-      for (const [x, y, anchor] of places) {
-        const left = anchor === "end" ? x - width : anchor === "middle" ? x - width / 2 : x;
-        const area = { left: left - 2, right: left + width + 2, top: y - 12, bottom: y + 4 };
-        if (overlaps(area) || area.left < box.left || area.right > box.right + 10 || area.top < box.top - 4
-          || area.bottom > box.bottom) continue;
-        for (const [name, value] of Object.entries({ x, y, "text-anchor": anchor })) node.setAttribute(name, value);
-        taken.push(area);
-        return true;
-      }
+      const width = node.getComputedTextLength() + 4;
+      for (const [gap, lines] of distances)
+        for (const [dx, dy] of [[1, 0], [-1, 0], [0, -1], [0, 1], [1, -1], [-1, -1], [1, 1], [-1, 1]]) {
+          const own = around(point.x + dx * (width / 2 + 10 + (dy ? -6 : gap)),
+            point.y + dy * (HEIGHT / 2 + 10 + gap), width, HEIGHT);
+          const isInside = own.left >= box.left && own.right <= box.right && own.top >= box.top && own.bottom <= box.bottom;
+          if (!isInside || [...taken, ...lines].some((other) => meet(own, other))) continue;
+          node.setAttribute("x", own.left + 2);
+          node.setAttribute("y", own.bottom - 3);
+          taken.push(own);
+          return true;
+        }
       node.remove();
       return false;
     };
-    return { take, put };
+    const nameless = points.filter((point) => !place(point, point.text, near) && point.must);
+    nameless.sort((a, b) => a.x - b.x).forEach((point, i) => {
+      const number = place(point, `${i + 1}`, far) ? `${i + 1} = ` : "";
+      const entry = key.appendChild(document.createElement("span"));
+      entry.append(number, Object.assign(document.createElement("code"), { textContent: point.text }));
+    });
   }
 
   function comparison(section, content) {
@@ -166,6 +190,8 @@
     const rows = new Map([...table.tBodies[0].rows].map((row) => [row.dataset.group, row]));
     const methods = content.methods;
     const hiddenMethods = new Set();
+    const lines = find("lines");
+    const key = find("key");
     let chosen = null;
 
     function legend() {
@@ -194,6 +220,14 @@
       list.replaceChildren();
       const said = content.headlines[controls.split.value][controls.size.value][controls.points.value];
       for (const text of said) sentence(text, list.appendChild(document.createElement("li")));
+    }
+
+    function explain(name, text) {
+      const label = document.createElement("span");
+      const icon = svg("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" }, label);
+      svg("line", { class: name, x1: 1, x2: 33, y1: 7, y2: 7 }, icon);
+      label.append(text);
+      lines.append(label);
     }
 
     function tipFor(group, split) {
@@ -240,13 +274,15 @@
       const focused = plot.contains(document.activeElement) ? document.activeElement.dataset.group : null;
       plot.querySelector("svg")?.remove();
       tip.hidden = true;
+      key.replaceChildren();
+      lines.replaceChildren();
       const groups = content.groups.filter((g) => g.errors[split] && g.is_best && g.sizes[size] > 0);
       // A dense point so large that it would squeeze all others is left to the table.
       const small = Math.max(0, ...groups.filter((g) => g.method !== "dense").map((g) => g.sizes[size]));
       const fits = (g) => g.method !== "dense" || !small || g.sizes[size] <= 2 * small;
       const visible = groups.filter((g) => fits(g) && !hiddenMethods.has(g.method));
       const width = Math.max(340, plot.clientWidth);
-      const height = Math.round(Math.min(520, Math.max(320, width * 0.5)));
+      const height = Math.round(Math.min(520, Math.max(400, width * 0.5)));
       const box = { left: 62, right: width - 14, top: 12, bottom: height - 46 };
       const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group",
         "aria-label": `${split} error against ${content.sizes[size]}; every point can be focused` });
@@ -259,32 +295,34 @@
       const xs = visible.map((g) => Math.log(g.sizes[size]));
       const dense = groups.find((g) => g.id === content.dense[split]);
       const limit = dense && dense.errors[split].mean + Number(controls.points.value) / 100;
-      const means = visible.map((g) => g.errors[split].mean).concat(dense ? [dense.errors[split].mean, limit] : []);
-      const log = controls.log.checked && Math.min(...means) > 0;
-      const spreads = visible.flatMap((g) => {
+      const errors = visible.map((g) => g.errors[split].mean);
+      const references = dense ? [dense.errors[split].mean, limit] : [];
+      const least = Math.min(...errors, ...references);
+      const log = controls.log.checked && least > 0;
+      const f = log ? Math.log : (value) => value;
+      const fence = fenceOf(errors.map(f));
+      const isOut = (error) => f(error) > fence;
+      const ends = visible.flatMap((g) => {
         const { mean, std } = g.errors[split];
-        return [mean - (std || 0), mean + (std || 0)];
-      }).filter((e) => e >= 0.6 * Math.min(...means));
-      const top = upperEnd(visible.map((g) => g.errors[split].mean), limit || 0);
-      const kept = [...means, ...spreads].filter((error) => error <= 1.2 * top);
-      let [low, high] = [Math.min(...kept), Math.max(...kept)];
-      if (log) [low, high] = [low / 1.12, high * 1.12];
-      else {
-        const margin = 0.06 * (high - low) || 0.001;
-        [low, high] = [Math.max(0, low - margin), high + margin];
-      }
+        return isOut(mean) ? [] : [mean, mean - (std || 0), mean + (std || 0)];
+      }).filter((e) => e >= 0.6 * least).concat(references).map(f);
+      const [lowest, highest] = [Math.min(...ends), Math.max(...ends)];
+      const margin = 0.08 * (highest - lowest) || (log ? 0.1 : 0.001);
+      // Marks above the fence stand in a strip of their own at the top.
+      const strip = errors.some(isOut) ? 34 : 0;
+      const [low, high] = [lowest - margin, highest + margin];
       const [left, right] = [Math.min(...xs) - 0.25, Math.max(...xs) + 0.25];
       const x = (value) => box.left + ((Math.log(value) - left) / (right - left)) * (box.right - box.left);
-      const f = log ? Math.log : (value) => value;
-      const y = (value) => box.bottom - ((f(value) - f(low)) / (f(high) - f(low))) * (box.bottom - box.top);
-      const heightOf = (error) => (error > high ? box.top + 4 : y(error));
-      const inside = (value) => Math.max(log ? low : 0, Math.min(high, value));
+      const y = (value) => (isOut(value) ? box.top + 8
+        : box.bottom - ((f(value) - low) / (high - low)) * (box.bottom - box.top - strip));
+      const [bottomError, topError] = log ? [Math.exp(low), Math.exp(high)] : [Math.max(0, low), high];
+      const inside = (value) => Math.max(bottomError, Math.min(topError, value));
 
       for (const tick of logTicks(Math.exp(left), Math.exp(right), 3)) {
         svg("line", { class: "grid", x1: x(tick), x2: x(tick), y1: box.top, y2: box.bottom }, root);
         svg("text", { x: x(tick), y: box.bottom + 17, "text-anchor": "middle" }, root).textContent = short(tick);
       }
-      for (const tick of log ? logTicks(low, high, 4) : linearTicks(low, high)) {
+      for (const tick of log ? logTicks(bottomError, topError, 4) : linearTicks(bottomError, topError)) {
         svg("line", { class: "grid", x1: box.left, x2: box.right, y1: y(tick), y2: y(tick) }, root);
         svg("text", { x: box.left - 7, y: y(tick) + 4, "text-anchor": "end" }, root).textContent =
           `${Number((tick * 100).toPrecision(3))}%`;
@@ -295,51 +333,51 @@
       svg("text", { class: "soft", "text-anchor": "middle",
         transform: `translate(14 ${(box.top + box.bottom) / 2}) rotate(-90)` }, root)
         .textContent = `${split} error${log ? " (logarithmic)" : ""}`;
-      const named = [];  // lines, whose names find their places when all points have theirs
+      references.forEach((error, i) => svg("line", { class: `ruled ${i ? "limit" : "dense-line"}`, x1: box.left,
+        x2: box.right, y1: y(error), y2: y(error) }, root));
+      if (strip) svg("line", { class: "ruled cut", x1: box.left, x2: box.right, y1: box.top + strip,
+        y2: box.top + strip }, root);
+      // What the lines mean stands above the plot: in it, points would print over it.
+      lines.replaceChildren();
       if (dense) {
-        const line = (error, name, text, dy) => {
-          svg("line", { class: name, x1: box.left, x2: box.right, y1: y(error), y2: y(error) }, root);
-          named.push([error, text, dy]);
-        };
-        line(dense.errors[split].mean, "dense-line",
-          fits(dense) ? "dense" : `dense, ${short(dense.sizes[size])} →`, [14, -5]);
-        line(limit, "limit", `dense + ${controls.points.value} points`, [-5, 14]);
+        const beyond = fits(dense) ? "" : `, ${short(dense.sizes[size])}, beyond the right edge`;
+        explain("dense-line", `dense: ${percent(dense.errors[split].mean)}${beyond}`);
+        explain("limit", `dense + ${controls.points.value} points`);
       }
+      if (strip) explain("cut", "above this line: errors beyond the scale, written beside their marks");
 
       const fronts = content.fronts[split][size];
       const byId = new Map(visible.map((g) => [g.id, g]));
       const own = new Set(Object.values(fronts.methods).flat());
       for (const [key, ids] of Object.entries(fronts.methods)) {
         const members = ids.map((id) => byId.get(id)).filter(Boolean);
-        if (members.length > 1)
-          svg("path", { fill: "none", stroke: colour(methods[key]), "stroke-width": 1.5,
+        const near = members.filter((g) => !isOut(g.errors[split].mean));
+        if (near.length > 1)
+          svg("path", { class: "curve", fill: "none", stroke: colour(methods[key]), "stroke-width": 1.5,
             "stroke-dasharray": DASHES[methods[key].line],
-            d: `M${members.map((g) => `${x(g.sizes[size])},${heightOf(g.errors[split].mean)}`).join("L")}` }, root);
+            d: `M${near.map((g) => `${x(g.sizes[size])},${y(g.errors[split].mean)}`).join("L")}` }, root);
       }
       const front = new Set(fronts.all);
       // Points of the front are drawn last, to lie on top.
-      const place = labels(root, box);
       const ordered = [...visible].sort((a, b) => front.has(a.id) - front.has(b.id) || a.sizes[size] - b.sizes[size]);
       for (const group of ordered) {
         const { mean, std, n } = group.errors[split];
-        const isOff = mean > high;
-        const [cx, cy] = [x(group.sizes[size]), heightOf(mean)];
-        place.take(cx - 8, cy - 8, cx + 8, cy + 8);
+        const [cx, cy] = [x(group.sizes[size]), y(mean)];
         const row = rows.get(group.id);
         const faded = row && row.hidden ? " faded" : own.has(group.id) ? "" : " pale";
         const node = svg("g", { class: `point${faded}${chosen === group.id ? " chosen" : ""}`, tabindex: 0,
-          role: "button", "data-group": group.id, ...(isOff ? { "data-off": true } : {}),
+          role: "button", "data-group": group.id, ...(isOut(mean) ? { "data-off": true } : {}),
           "aria-label": `${group.label} ${group.settings}, ${short(group.sizes[size])} ${content.sizes[size]}, `
             + `${split} error ${percent(mean)}${std === null ? "" : ` ± ${(std * 100).toFixed(2)}`}, ${n} seeds`
             + (front.has(group.id) ? ", on the Pareto front" : "") }, root);
         svg("circle", { class: "halo", cx, cy, r: 12 }, node);
         const stroke = colour(methods[group.method]);
-        if (std && !isOff) {
+        if (std && !isOut(mean)) {
           const [top, bottom] = [y(inside(mean + std)), y(inside(mean - std))];
-          svg("path", { fill: "none", stroke, d: `M${cx},${top}V${bottom}M${cx - 3},${top}h6M${cx - 3},${bottom}h6` }, node);
+          svg("path", { class: "bar", fill: "none", stroke, d: `M${cx},${top}V${bottom}M${cx - 3},${top}h6M${cx - 3},${bottom}h6` }, node);
         }
-        svg("path", { class: "shape", d: GLYPHS[methods[group.method].marker](5), fill: stroke,
-          transform: `translate(${cx} ${cy})` }, node);
+        svg("path", { d: GLYPHS[methods[group.method].marker](5), transform: `translate(${cx} ${cy})`,
+          class: `shape${isOut(mean) ? " out" : ""}`, fill: stroke, ...(isOut(mean) ? { style: `stroke: ${stroke}` } : {}) }, node);
         if (front.has(group.id)) svg("circle", { class: "front", cx, cy, r: 9 }, node);
         const scale = plot.clientWidth / width;
         const show = () => showTip(group, split, cx * scale, cy * scale);
@@ -352,31 +390,18 @@
           if (event.key === "Escape") tip.hidden = true;
         });
       }
-      for (const [error, text, offsets] of named) {
-        const places = offsets.flatMap((dy) => [1, 0.75, 0.5, 0.25].map((part) =>
-          [box.left + part * (box.right - box.left), y(error) + dy, "end"]));
-        place.put(text, "soft", places);
-      }
-      // Points of the front have the first choice of places, then those of a method's front.
-      for (const group of [...ordered].sort((a, b) => own.has(b.id) - own.has(a.id) || front.has(b.id) - front.has(a.id))) {
-        const { mean } = group.errors[split];
-        const isOff = mean > high;
-        const [cx, cy] = [x(group.sizes[size]), heightOf(mean)];
-        const row = rows.get(group.id);
-        if (row && row.hidden) continue;
-        place.put(isOff ? `${group.label}: ${percent(mean)} ↑` : group.label, "name", [
-          [cx + 11, cy + 4, "start"], [cx - 11, cy + 4, "end"], [cx, cy - 12, "middle"], [cx, cy + 22, "middle"],
-          [cx + 9, cy + 16, "start"], [cx - 9, cy + 16, "end"], [cx + 9, cy - 9, "start"], [cx - 9, cy - 9, "end"],
-        ]);
-      }
+      nameAll(root, key, box, ordered.reverse().map((g) => ({
+        x: x(g.sizes[size]), y: y(g.errors[split].mean), must: front.has(g.id) || isOut(g.errors[split].mean),
+        isFaded: Boolean(rows.get(g.id)?.hidden),
+        text: g.label + (isOut(g.errors[split].mean) ? `: ${short(g.errors[split].mean * 100)}% \u2191` : ""),
+      })));
       if (focused) plot.querySelector(`[data-group="${focused}"]`)?.focus();
     }
 
     const update = () => { headline(); draw(); };
     for (const control of [controls.split, controls.size, controls.points]) control.addEventListener("change", update);
     controls.log.addEventListener("change", draw);
-    sortable(table);
-    section.querySelectorAll("table.rates").forEach(sortable);
+    section.querySelectorAll("table").forEach(sortable);
     filterable(table, find("group-filter"), draw);
     const redraw = () => { legend(); draw(); };
     redraw();

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from experiments.reporting import write_report
-from experiments.reporting.compare.groups import compare
-from experiments.reporting.compare.starts import start_of, started_groups
+from experiments.reporting.compare import compare
+from experiments.reporting.compare.start_points import start_of, started_groups
 from experiments.reporting.tables.starts import start_table
-from experiments.reporting.trials.read import read_sweeps
+from experiments.reporting.trials import read_sweeps
 from tests.experiments.reporting import folders
 
 SMALL = folders.kfc("2:16x20*50x25")

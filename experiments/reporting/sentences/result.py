@@ -1,13 +1,18 @@
-"""What a comparison shows, in a few sentences: the smallest models near dense, and low rank."""
+"""What a comparison shows: the smallest models near dense, and KFC against low rank."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from experiments.reporting.compare.against_low_rank import matches
-from experiments.reporting.compare.groups import Comparison, Group
-from experiments.reporting.compare.methods import DENSE, LOW_RANK, Method
-from experiments.reporting.compare.near_dense import smallest_within
+from experiments.reporting.compare import (
+    DENSE,
+    LOW_RANK,
+    Comparison,
+    Group,
+    Method,
+    against_low_rank,
+    near_dense,
+)
 from experiments.reporting.wording import code, count, percent, points, spread
 
 
@@ -61,7 +66,7 @@ def _near_dense(
     near = (
         f"within {points(tolerance)} of {_named(dense)} ({spread(dense.error(split))} {split} error"
     )
-    group = smallest_within(groups, dense, tolerance, size, split)
+    group = near_dense.smallest_within(groups, dense, tolerance, size, split)
     if group is None:
         best = min(groups, key=lambda g: g.error(split).mean)
         return None, (
@@ -77,19 +82,19 @@ def _near_dense(
 
 
 def _against_low_rank(comparison: Comparison, split: str) -> list[str]:
-    found = matches(comparison, split)
+    found = against_low_rank.matches(comparison, split)
     if not found:
         return []
-    wins = sum(match.difference < 0 for match in found)
-    clear_wins = sum(match.difference < 0 and match.is_clear is True for match in found)
-    clear_losses = sum(match.difference > 0 and match.is_clear is True for match in found)
+    wins = sum(pair.difference < 0 for pair in found)
     sentence = (
-        "Against low rank at equal layer size, trained in the same way (up to 10% more parameters "
-        f"count as equal), KFC has the lower {split} error at {wins} of {len(found)} sizes"
+        "Against low rank with the same trunk, start and layer size (up to 10% more parameters "
+        f"count as equal) KFC has the lower {split} error at {wins} of {len(found)} sizes"
     )
-    if any(match.is_clear is not None for match in found):
+    if any(pair.is_clear is not None for pair in found):
+        clear = [pair.difference < 0 for pair in found if pair.is_clear]
         sentence += (
-            f"; by more than two standard errors KFC at {clear_wins} and low rank at {clear_losses}"
+            f"; by more than two standard errors KFC at {sum(clear)} and low rank at "
+            f"{len(clear) - sum(clear)}"
         )
     return [f"{sentence}."]
 

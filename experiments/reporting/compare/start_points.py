@@ -6,8 +6,7 @@ import dataclasses
 import statistics
 
 from experiments.reporting.compare.groups import Comparison, Group
-from experiments.reporting.trials.spread import Spread
-from experiments.reporting.trials.trial import Trial
+from experiments.reporting.trials import Spread, Trial
 
 SCRATCH = "from scratch"
 _DECOMPOSED = ("decomposed", "decomposed by data")

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from experiments.reporting import write_report
-from experiments.reporting.trials.read import read_sweeps
+from experiments.reporting.trials import read_sweeps
 from tests.experiments.reporting import folders
 
 

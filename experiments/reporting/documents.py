@@ -14,9 +14,9 @@ import os
 import re
 from pathlib import Path
 
-from experiments.reporting.compare.groups import compare
-from experiments.reporting.pages.markdown import tables
-from experiments.reporting.trials.read import read_sweeps
+from experiments.reporting.compare import compare
+from experiments.reporting.pages import tables
+from experiments.reporting.trials import read_sweeps
 from experiments.system import write_text
 
 _BEGIN = re.compile(r"<!-- table ([^:\n]+): ([^\n]+?) -->\n")
