@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.reporting.compare.groups import Spread
+from experiments.reporting.trials.spread import Spread
 
 
 def count(number: float) -> str:

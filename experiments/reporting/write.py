@@ -10,6 +10,7 @@ from pathlib import Path
 
 from experiments.reporting.compare.groups import Comparison, compare
 from experiments.reporting.compare.learning_rates import RateSearch, rate_searches
+from experiments.reporting.compare.near_dense import default_tolerance
 from experiments.reporting.compare.series import has_both, series_of
 from experiments.reporting.compare.starts import started_groups
 from experiments.reporting.pages.html import Picture, page
@@ -21,7 +22,7 @@ from experiments.reporting.pictures.series import series_figure
 from experiments.reporting.pictures.starts import start_figure
 from experiments.reporting.pictures.style import save
 from experiments.reporting.pictures.tradeoff import tradeoff_figure
-from experiments.reporting.sentences.headline import default_tolerance, headline
+from experiments.reporting.sentences.headline import headline
 from experiments.reporting.sentences.learning_rates import rate_findings
 from experiments.reporting.sentences.missing import what_is_missing
 from experiments.reporting.tables.csv_files import (

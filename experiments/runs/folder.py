@@ -24,14 +24,11 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str], config: ConfigDict):
-        """Reads what the folder holds of a run, if it is there; writes nothing.
+        """Reads the config that the folder holds, if it is there; writes nothing.
 
         Args:
           path: the folder.
           config: the whole config of the run.
-
-        Raises:
-          OSError, ValueError: if there is a result that cannot be read.
         """
         self.path = Path(path).expanduser().absolute()
         self.checkpoints = self.path / "checkpoints"
@@ -39,8 +36,6 @@ class RunFolder:
         self._writer: SummaryWriter | None = None
         self._has_config, self._refusal = self._compare()
         self._result: dict[str, Any] | None = None
-        if is_finished(self.path):
-            self._result = json.loads((self.path / RESULT_FILE).read_text())
 
     def open(self) -> RunFolder:
         """Makes the folder, if need be, and returns it; nothing is written before `start`.
@@ -58,7 +53,7 @@ class RunFolder:
     @property
     def holds_result_of_config(self) -> bool:
         """Whether a run with this config is finished in the folder."""
-        return self._result is not None and self._has_config and not self._refusal
+        return is_finished(self.path) and self._has_config and not self._refusal
 
     @property
     def has_checkpoint(self) -> bool:
@@ -68,7 +63,22 @@ class RunFolder:
         return has_checkpoint(self.checkpoints)
 
     def result(self) -> dict[str, Any] | None:
-        """Returns the content of `result.json`, or None while the run is not finished."""
+        """Returns the content of `result.json`, or None while the run is not finished.
+
+        The file is read once.
+
+        Raises:
+          ValueError: if it cannot be read.
+        """
+        path = self.path / RESULT_FILE
+        if self._result is None and is_finished(self.path):
+            try:
+                self._result = json.loads(path.read_text())
+            except ValueError as error:
+                raise ValueError(
+                    f"{path} cannot be read ({error}); delete it, and the run goes on from its "
+                    "newest checkpoint."
+                ) from error
         return self._result
 
     def write_result(self, result: dict[str, Any]) -> None:

@@ -64,7 +64,8 @@ def convert(
     replaced = {}  # all of them are checked before the first decomposition
     for path, text in structures.items():
         layer = layers[path]
-        structure = LayerPlan(path, *layer.kernel.shape, text).kernel
+        inputs, features = layer.kernel.shape
+        structure = LayerPlan(path, inputs, features, text).kernel
         if not isinstance(structure, DenseStructure):
             replaced[path] = structure, error_statistics_of(layer, statistics)
     new, reports = copy_tree(params), {}
@@ -138,7 +139,7 @@ def _structure_of(arrays: Mapping[str, Any], text: str) -> LayerStructure:
       KeyError, ValueError: if it has other arrays.
     """
     shapes = {name: np.shape(array) for name, array in arrays.items()}
-    kind = kind_of_parameter(min(shapes)) if shapes else DenseStructure
+    kind = (kind_of_parameter(min(shapes)) if shapes else None) or DenseStructure
     structure = read_layer_structure(text, *kind.size_of(text, shapes))
     structure.check_shapes(shapes)
     return structure

@@ -62,7 +62,11 @@ def dense_layers(params: Mapping[str, Any]) -> dict[str, DenseLayer]:
                 f"The kernel of layer {path!r} is in a {type(kernel).__name__} box: take the "
                 "arrays out with flax.linen.unbox(params), and box those of the result."
             )
-        if np.ndim(kernel) != 2 or arrays.keys() - {DenseStructure.parameter, "bias"}:
+        if (
+            kernel is None
+            or np.ndim(kernel) != 2
+            or arrays.keys() - {DenseStructure.parameter, "bias"}
+        ):
             continue
         layers[path] = DenseLayer(keys, kernel, arrays.get("bias"))
         for name, array in arrays.items():

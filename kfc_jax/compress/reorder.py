@@ -70,7 +70,7 @@ def reorder_units(
             continue
         layer = dense_layers(new)[path]
         weights = error_statistics_of(layer, moved if weighted else None)
-        order = unit_order(layer.kernel, structure, statistics=weights)
+        order = unit_order(layer.kernel, str(structure), statistics=weights)
         arrays, reading = subtree(new, layer.keys), subtree(new, layers[reader].keys)
         arrays[DenseStructure.parameter] = arrays[DenseStructure.parameter][:, order]
         if layer.bias is not None:

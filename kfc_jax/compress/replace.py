@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -76,7 +76,7 @@ class CompressedModel:
 
 
 @contextlib.contextmanager
-def replace_dense(structures: Structures) -> Iterator[None]:
+def replace_dense(structures: Structures) -> Generator[None]:
     """Within it, every `nn.Dense` that a structure is given for is the compressed layer.
 
     For what `CompressedModel` does not do. It acts while Flax calls the modules: under ``jit``,

@@ -56,10 +56,10 @@ class KernelFit:
 
     def plain(self) -> tuple[Terms, list[float], bool]:
         """Returns the terms, the error at the start and after every sweep, and if it converged."""
-        terms, residual = self._start(fit_term, np.linalg.norm)
+        terms, residual = self._start(fit_term, frobenius_norm)
         only = self.structure.terms[0]
         if len(terms) == 1 and only.num_factors <= 2 and not self.structure.is_padded:
-            error, norm = (np.linalg.norm(a) for a in (residual, to_float64(self.kernel)))
+            error, norm = (frobenius_norm(a) for a in (residual, to_float64(self.kernel)))
             return terms, [ratio(error, norm)], True
         return self._sweep(terms, residual, None)
 
@@ -101,7 +101,8 @@ class KernelFit:
     ) -> tuple[Terms, Kernel]:
         """Fits each term to what those before it leave, with every term once as the first."""
         count = len(self.structure.terms)
-        best, lowest = None, math.inf
+        best: tuple[Terms, Kernel] | None = None
+        lowest = math.inf
         for first in range(count):
             terms: Terms = [()] * count
             residual = to_float64(self.kernel)
@@ -113,6 +114,7 @@ class KernelFit:
                 restore(tensor, term.shapes, out=residual)
             if (now := error(residual)) < lowest or best is None:
                 best, lowest = (terms, residual), now
+        assert best is not None  # a structure has a term
         return best
 
     def _sweep(
@@ -124,7 +126,8 @@ class KernelFit:
         """
         earlier: list[float] = []
         if weights is None:
-            error, norm = np.linalg.norm, np.linalg.norm(to_float64(self.kernel))
+            error: Callable[[Kernel], float] = frobenius_norm
+            norm = frobenius_norm(to_float64(self.kernel))
         else:
             error, kernel = functools.partial(output_norm, weights), to_float64(self.kernel)
             if self.weighted_kernel is None:
@@ -162,6 +165,7 @@ class KernelFit:
         It ends where so little is left that rounding would count.
         """
         (term,) = self.structure.terms
+        assert self.weighted_kernel is not None  # as there are weights
         gradient = to_tensor(self.weighted_kernel, term)
 
         def error(vectors: Vectors) -> float:
@@ -241,7 +245,7 @@ def to_tensor(kernel: Kernel, term: KroneckerTerm) -> Float[np.ndarray, "*axes"]
     return tensor.copy() if np.shares_memory(tensor, kernel) else tensor
 
 
-def residual_of(kernel: Any, structure: KroneckerStructure, terms: Terms) -> Kernel:
+def residual_of(kernel: Any, structure: KroneckerStructure, terms: Sequence[Vectors]) -> Kernel:
     """Returns the kernel minus all terms."""
     residual = to_float64(kernel)
     for term, vectors in zip(structure.terms, terms, strict=True):
@@ -254,6 +258,11 @@ def residual_of(kernel: Any, structure: KroneckerStructure, terms: Terms) -> Ker
 def output_norm(moment: Moment, kernel: Kernel) -> float:
     """Returns the root mean square of ``||x @ kernel||`` over inputs of this second moment."""
     return math.sqrt(max(0.0, np.vdot(kernel, moment @ kernel)))
+
+
+def frobenius_norm(kernel: Kernel) -> float:
+    """Returns the root of the sum of squared entries."""
+    return float(np.linalg.norm(kernel))
 
 
 def ratio(error: float, norm: float) -> float:

@@ -40,7 +40,8 @@ def fit_term(
     if term.num_factors == 2:
         u, s, vh = leading_singular(target, term.rank)
         return [np.sqrt(s)[:, None] * u.T, np.sqrt(s)[:, None] * vh]
-    best, lowest = None, math.inf
+    best: list[Float[np.ndarray, "rank _"]] = []
+    lowest = math.inf
     for vectors in _starts(target, term):
         residual = target.copy()
         add_product(residual, vectors, -1)
@@ -48,7 +49,7 @@ def fit_term(
             vectors = alternate(residual, vectors, term.shapes)
         error = np.linalg.norm(residual)
         if error < lowest:
-            best, lowest = vectors, error
+            best, lowest = list(vectors), error
     return best
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Array, Float
 
-from kfc_jax.decompose.fit_sum import output_norm, ratio, to_float64
+from kfc_jax.decompose.fit_sum import frobenius_norm, output_norm, ratio, to_float64
 from kfc_jax.decompose.input_statistics import InputStatistics, Samples, second_moment_of
 
 
@@ -62,7 +62,7 @@ class DecompositionReport:
         exact, output_error = to_float64(kernel), None
         difference = np.asarray(difference, np.float64)
         moment = second_moment_of(statistics, len(exact))
-        error = relative_error = ratio(np.linalg.norm(difference), np.linalg.norm(exact))
+        error = relative_error = ratio(frobenius_norm(difference), frobenius_norm(exact))
         if moment is not None:
             output_error = ratio(output_norm(moment, difference), output_norm(moment, exact))
             error = output_error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
@@ -35,7 +37,7 @@ def leading_singular(
       tolerance: when to end, as a fraction of the squared error.
     """
     if not uses_truncated_svd(matrix.shape, rank):
-        u, s, vh = scipy.linalg.svd(matrix, full_matrices=False, check_finite=False)
+        u, s, vh = _svd(matrix)
         return u[:, :rank], s[:rank], vh[:rank]
     if matrix.shape[0] < matrix.shape[1]:
         u, s, vh = _block_lanczos(matrix.T, rank, tolerance)
@@ -45,7 +47,7 @@ def leading_singular(
 
 def _block_lanczos(
     matrix: Float[np.ndarray, "rows columns"], rank: int, tolerance: float
-) -> tuple[np.ndarray, ...]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Block Lanczos on ``matrix.T @ matrix``, with full orthogonalisation and thick restarts.
 
     Almost all of the work is products of the matrix with whole blocks of vectors, which are much
@@ -73,5 +75,10 @@ def _block_lanczos(
         if basis.shape[1] + block > max_columns:
             basis, images = basis @ ritz[:, -block:], images @ ritz[:, -block:]
     ritz = ritz[:, -rank:]
-    u, s, mix = scipy.linalg.svd(images @ ritz, full_matrices=False, check_finite=False)
+    u, s, mix = _svd(images @ ritz)
     return u, s, mix @ (basis @ ritz).T
+
+
+def _svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    svd: Any = scipy.linalg.svd  # its types do not tell how many results there are
+    return svd(matrix, full_matrices=False, check_finite=False)

@@ -10,6 +10,7 @@ in expectation, the balanced scaling that a decomposition gives too:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -30,7 +31,7 @@ def factor_initializer(
     factor: int,
     *,
     kernel_axes: tuple[int | None, ...] | None = None,
-) -> Initializer:
+) -> Callable[..., Any]:
     """Returns the initialiser of one factor, from the initialiser of the dense kernel.
 
     The scale is read off ``kernel_init`` itself: but for the default (variance 1 / inputs), the

@@ -85,9 +85,11 @@ class FactoredDense(nn.Module):
         bias = None
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
-        inputs, *arrays, bias = self.promote_dtype(inputs, *arrays, bias, dtype=self.dtype)
+        promote: Any = self.promote_dtype  # of NumPy arrays, too
+        promoted = promote(inputs, *arrays, bias, dtype=self.dtype)
+        x, *arrays, bias = promoted
         by_name = dict(zip(structure.array_shapes, arrays, strict=True))
-        outputs = self.multiply(inputs, structure, by_name)
+        outputs = self.multiply(x, structure, by_name)
         return outputs if bias is None else outputs + bias
 
     def _dot_general_replacement(self) -> DotGeneralT | None:
@@ -170,8 +172,9 @@ class KFCDense(FactoredDense):
             )
         return structure.fit(inputs, self.features)
 
-    def array_initializer(self, structure: KroneckerStructure, name: str) -> Initializer:
+    def array_initializer(self, structure: LayerStructure, name: str) -> Initializer:
         """Returns the initialiser of a factor, see ``kfc_jax.layers.initializers``."""
+        assert isinstance(structure, KroneckerStructure)
         terms = structure.terms_of(structure.array_shapes)
         t, k = next((t, term.index(name)) for t, term in enumerate(terms) if name in term)
         return factor_initializer(self.kernel_init, structure, t, k)
@@ -179,10 +182,11 @@ class KFCDense(FactoredDense):
     def multiply(
         self,
         inputs: Real[Array | np.ndarray, "*batch inputs"],
-        structure: KroneckerStructure,
+        structure: LayerStructure,
         arrays: Mapping[str, Array],
     ) -> Float[Array, "*batch features"]:
         """Returns ``inputs @ kernel``, factor by factor."""
+        assert isinstance(structure, KroneckerStructure)
         return kronecker_matmul(
             inputs,
             structure.factors_of(arrays),
@@ -225,12 +229,13 @@ class LowRankDense(FactoredDense):
             return LowRankStructure.of_default_rank(inputs, self.features)
         return LowRankStructure(inputs, self.features, self.rank)
 
-    def array_initializer(self, structure: LowRankStructure, name: str) -> Initializer:
+    def array_initializer(self, structure: LayerStructure, name: str) -> Initializer:
         """Returns the initialiser of one of the two matrices.
 
         A low-rank kernel is a sum of Kronecker products of columns and rows, so that the scale is
         that of factors. Each matrix has the partitioning name of the kernel axis that it shares.
         """
+        assert isinstance(structure, LowRankStructure)
         shape = ((structure.inputs, 1), (1, structure.features))
         columns_and_rows = KroneckerStructure((KroneckerTerm(shape, structure.rank),))
         k = list(structure.array_shapes).index(name)
@@ -240,11 +245,12 @@ class LowRankDense(FactoredDense):
     def multiply(
         self,
         inputs: Real[Array | np.ndarray, "*batch inputs"],
-        structure: LowRankStructure,
+        structure: LayerStructure,
         arrays: Mapping[str, Array],
     ) -> Float[Array, "*batch features"]:
         """Returns ``inputs @ u @ v``."""
-        outputs, dot_general = inputs, self._dot_general_replacement() or lax.dot_general
+        outputs: Any = inputs
+        dot_general: Any = self._dot_general_replacement() or lax.dot_general
         for name in structure.array_shapes:
             contract = ((outputs.ndim - 1,), (0,))
             outputs = dot_general(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -98,9 +99,10 @@ def merge_factors(
 
 
 def _kron(factors: TermFactors) -> Float[Array, "rank rows columns"]:
-    return functools.reduce(_kron_of_two, factors)
+    product: Any = functools.reduce(_kron_of_two, factors)
+    return product
 
 
-def _kron_of_two(a: Array, b: Array) -> Array:
+def _kron_of_two(a: Any, b: Any) -> Any:
     product = a[:, :, None, :, None] * b[:, None, :, None, :]
     return product.reshape(a.shape[0], a.shape[1] * b.shape[1], a.shape[2] * b.shape[2])

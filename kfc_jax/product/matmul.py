@@ -53,7 +53,7 @@ def structure_of(factors: Factors) -> KroneckerStructure:
                 f"The factors of term {index} have shapes {shapes}: each term needs at least one, "
                 "every one of shape (rank, rows, columns) with the same rank."
             )
-        terms.append(KroneckerTerm(tuple(s[1:] for s in shapes), shapes[0][0]))
+        terms.append(KroneckerTerm(tuple((n, m) for _, n, m in shapes), shapes[0][0]))
     return KroneckerStructure(tuple(terms))
 
 

@@ -205,8 +205,8 @@ def _map_and_sum(
 
 def _zeros_of_a_sum(shape: jax.ShapeDtypeStruct) -> Array:
     zeros = jnp.zeros(shape.shape, jnp.promote_types(shape.dtype, jnp.float32))
-    axes = tuple(sorted(getattr(shape, "vma", None) or ()))
-    return lax.pcast(zeros, axes, to="varying") if axes else zeros
+    axes: frozenset[str] | None = getattr(shape, "vma", None)
+    return lax.pcast(zeros, tuple(sorted(axes)), to="varying") if axes else zeros
 
 
 def _split(program: Program, x: Array) -> tuple[Array, Array]:

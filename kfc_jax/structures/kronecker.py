@@ -12,6 +12,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable
+from typing import cast
 
 from kfc_jax.structures.kronecker_term import (
     EXAMPLE,
@@ -60,8 +61,8 @@ class KroneckerStructure(SumOfFactors):
     depends_on_unit_order = True
 
     terms: tuple[KroneckerTerm, ...]
-    inputs: int | None = None
-    features: int | None = None
+    inputs: int = cast("int", None)  # until __post_init__
+    features: int = cast("int", None)
 
     def __post_init__(self) -> None:
         terms = tuple(self.terms)
@@ -93,7 +94,7 @@ class KroneckerStructure(SumOfFactors):
           ValueError: if the text is not of that form, or the structure is not valid.
         """
         body, at, size = text.strip().partition("@")
-        inputs = features = None
+        sizes: tuple[int, ...] = ()
         if at:
             match = re.fullmatch(r"(\d+)x(\d+)", size)
             if not match:
@@ -101,7 +102,7 @@ class KroneckerStructure(SumOfFactors):
                     f"Cannot read the kernel's size '{size}' in structure '{text}': write it as "
                     "INPUTSxFEATURES, for example '16:64x60*64x63@4096x3755'."
                 )
-            inputs, features = int(match[1]), int(match[2])
+            sizes = int(match[1]), int(match[2])
         terms = []
         for part in body.split("+"):
             match = re.fullmatch(r"(?:(\d+):)?(\d+x\d+(?:\*\d+x\d+)*)", part)
@@ -110,9 +111,10 @@ class KroneckerStructure(SumOfFactors):
                     f"Cannot read the term '{part}' of structure '{text}': write "
                     f"RANK:N1xM1*N2xM2, terms joined by '+', for example {EXAMPLE}."
                 )
-            shapes = tuple(tuple(map(int, factor.split("x"))) for factor in match[2].split("*"))
+            sides = (factor.split("x") for factor in match[2].split("*"))
+            shapes = tuple((int(n), int(m)) for n, m in sides)
             terms.append(KroneckerTerm(shapes, int(match[1] or 1)))
-        return cls(tuple(terms), inputs, features)
+        return cls(tuple(terms), *sizes)
 
     @classmethod
     def balanced(

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import math
 import operator
+from typing import SupportsIndex, cast
 
 from kfc_jax.structures.sizes import good_size, ordered_splits
 
@@ -131,7 +132,7 @@ def whole_number(what: str, value: object) -> int:
       ValueError: if it is not one; the message calls it ``what``.
     """
     try:
-        return operator.index(value)
+        return operator.index(cast("SupportsIndex", value))
     except TypeError:
         raise ValueError(f"{what} is {value!r}, but must be a whole number.") from None
 

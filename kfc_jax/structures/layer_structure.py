@@ -18,7 +18,7 @@ import abc
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 DEFAULT_RANK = 8
 
@@ -56,8 +56,17 @@ class LayerStructure(abc.ABC):
     parameter_pattern: ClassVar[re.Pattern[str]]
     depends_on_unit_order: ClassVar[bool] = False
 
-    inputs: int
-    features: int
+    if TYPE_CHECKING:  # a dataclass would take a property for its field's default
+
+        @property
+        def inputs(self) -> int:
+            """The number of rows of the kernel."""
+            ...
+
+        @property
+        def features(self) -> int:
+            """The number of columns of the kernel."""
+            ...
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Registers the class as a kind, if it sets ``kind``."""
@@ -242,7 +251,12 @@ class SumOfFactors(LayerStructure):
 
     parameter_pattern = re.compile(r"kernel_(\d+)_(\d+)")
 
-    terms: tuple[Any, ...]
+    if TYPE_CHECKING:
+
+        @property
+        def terms(self) -> tuple[Any, ...]:
+            """The terms, with their ``rank`` and ``shapes``."""
+            ...
 
     @property
     def array_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -476,7 +490,7 @@ class LowRankStructure(LayerStructure):
 def layer_kinds() -> dict[str, type[LayerStructure]]:
     """Returns the class of every kind by its name: those of this library, then all others."""
     kinds = _KINDS.values()
-    ordered = sorted(kinds, key=lambda k: (not k.__module__.startswith(__package__), k.kind))
+    ordered = sorted(kinds, key=lambda k: (not k.__module__.startswith(str(__package__)), k.kind))
     return {kind.kind: kind for kind in ordered}
 
 
@@ -511,10 +525,12 @@ def read_layer_structure(
         if (found := kind.read(text, inputs, features)) is not None:
             return found
     try:
-        return last.read(text, inputs, features)
+        found = last.read(text, inputs, features)
     except ValueError as error:
         examples = " or ".join(f"'{kind.example}' ({kind.kind})" for kind in others)
         raise ValueError(f"{error} Or write {examples}.") from error
+    assert found is not None
+    return found
 
 
 def _match(kind: type[LayerStructure], name: str) -> re.Match[str]:

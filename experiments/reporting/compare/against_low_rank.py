@@ -8,8 +8,8 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from experiments.reporting.compare.groups import Group
-from experiments.reporting.compare.series import Series
+from experiments.reporting.compare.groups import Comparison, Group
+from experiments.reporting.compare.series import Series, series_of
 
 # Ranks are whole numbers, so that sizes of two methods seldom meet exactly.
 EQUAL_SIZE = 1.1
@@ -35,6 +35,13 @@ class EqualSize:
     difference: float
     standard_error: float | None
 
+    @property
+    def is_clear(self) -> bool | None:
+        """Whether the difference is over two standard errors; None without a standard error."""
+        if self.standard_error is None:
+            return None
+        return abs(self.difference) > 2 * self.standard_error
+
 
 @dataclasses.dataclass(frozen=True)
 class EqualError:
@@ -57,6 +64,15 @@ class EqualError:
     low: float
     high: float
     is_bounded: bool
+
+
+def matches(comparison: Comparison, split: str) -> list[EqualSize]:
+    """Returns all pairs of equal size in a comparison.
+
+    Only models of one series are paired: the same trunk, the same start and as many epochs. So the
+    count in a headline is that of the rows in the tables.
+    """
+    return [pair for one in series_of(comparison, split) for pair in at_equal_size(one, split)]
 
 
 def at_equal_size(series: Series, split: str) -> list[EqualSize]:

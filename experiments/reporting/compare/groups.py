@@ -12,37 +12,15 @@ from typing import Any
 from experiments.reporting.compare.methods import (
     DENSE,
     LOW_RANK,
-    METHODS,
     Method,
+    in_order,
     method_of,
     structure_of,
 )
+from experiments.reporting.trials.spread import Spread
 from experiments.reporting.trials.trial import SPLITS, Layer, Trial
 
-_FULLY_CONNECTED = ("dense", "kfc", "low_rank")
-
 SIZES = ("parameters", "flops", "layer_parameters")
-
-
-@dataclasses.dataclass(frozen=True)
-class Spread:
-    """Mean and spread of a number over seeds.
-
-    Attributes:
-      mean: the mean.
-      std: sample standard deviation; None for a single seed.
-      n: number of seeds.
-    """
-
-    mean: float
-    std: float | None
-    n: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Returns the mean and spread of at least one value."""
-        std = statistics.stdev(values) if len(values) > 1 else None
-        return cls(statistics.fmean(values), std, len(values))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,7 +207,8 @@ def _compare_task(task: tuple[str, str], trials: list[Trial]) -> Comparison:
         layers = _layers(next(iter(members.values())), layer_names)
         own = tuple(members.values())
         groups.append(Group(method_of(layers), structure, fields_of[settings], own, layers))
-    groups.sort(key=lambda g: (METHODS.index(g.method), g.sizes["parameters"], g.structure))
+    order = in_order(group.method for group in groups)
+    groups.sort(key=lambda g: (order.index(g.method), g.sizes["parameters"], g.structure))
     return Comparison(*task, layer_names, _mark_best(groups), tuple(repeated))
 
 
@@ -238,7 +217,8 @@ def _compared_layers(trials: Sequence[Trial]) -> tuple[str, ...]:
     made: dict[str, set[tuple[str, str]]] = {}
     for trial in trials:
         for layer in trial.outcome.layers:
-            if layer.kind in _FULLY_CONNECTED:
+            # Normalisation and the like have no structure.
+            if layer.structure and layer.kind != "conv":
                 made.setdefault(layer.name, set()).add((layer.kind, layer.structure))
     differing = tuple(name for name, ways in made.items() if len(ways) > 1)
     replaced = tuple(n for n, ways in made.items() if any(kind != "dense" for kind, _ in ways))

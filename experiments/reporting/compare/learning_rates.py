@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from experiments.reporting.compare.groups import Comparison, Group, Spread, settings_text
+from experiments.reporting.compare.groups import Comparison, Group, settings_text
 from experiments.reporting.compare.methods import DENSE, LOW_RANK, Method
+from experiments.reporting.trials.spread import Spread
 from experiments.reporting.trials.trial import Trial
 
 _RATE = "optimizer.learning_rate"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+import zlib
+from collections.abc import Iterable, Sequence
 
 from experiments.reporting.trials.trial import Layer
 
@@ -34,7 +36,7 @@ class Method:
     @property
     def is_kfc(self) -> bool:
         """Whether its kernels are sums of Kronecker products."""
-        return self.key.startswith("kfc")
+        return self in (KFC, KFC_MIXED, KFC_FACTORS)
 
 
 DENSE = Method("dense", "dense", "#222222", "#eeeeee", "*", "-")
@@ -46,12 +48,21 @@ COMBINED = Method("combined", "KFC and low rank", "#7a6a00", "#f0e442", "P", "-"
 
 METHODS = (DENSE, KFC, KFC_MIXED, KFC_FACTORS, LOW_RANK, COMBINED)
 
+# Of kinds that are not known here, by turns: further colours of the same palette.
+_COLORS = (("#56606b", "#b8c4d0"), ("#8c3b2a", "#f2a08e"), ("#4b5d16", "#c3d97d"))
+_MARKERS = ("v", "X", "p", "h", "<", ">")
+
 
 def method_of(layers: Sequence[Layer]) -> Method:
-    """Returns the method of a model from its fully connected layers."""
-    kinds = {layer.kind for layer in layers} & {"kfc", "low_rank"}
+    """Returns the method of a model from its fully connected layers.
+
+    A kind that is not known here is a method of its own, under its own name.
+    """
+    kinds = {layer.kind for layer in layers} - {"dense"}
     if not kinds:
         return DENSE
+    if kinds - {"kfc", "low_rank"}:
+        return _method_of_kinds(tuple(sorted(kinds)))
     if len(kinds) == 2:
         return COMBINED
     if kinds == {"low_rank"}:
@@ -62,6 +73,27 @@ def method_of(layers: Sequence[Layer]) -> Method:
     if any(structure.count("*") > 1 for structure in structures):
         return KFC_FACTORS
     return KFC
+
+
+def in_order(methods: Iterable[Method]) -> list[Method]:
+    """Returns methods, each once: those of METHODS in their order, then the others by name."""
+    found = set(methods)
+    return [m for m in METHODS if m in found] + sorted(
+        found.difference(METHODS), key=lambda method: method.key
+    )
+
+
+@functools.cache
+def _method_of_kinds(kinds: tuple[str, ...]) -> Method:
+    """Returns the method of kinds of layers that are not known here.
+
+    Its looks depend on the names alone, so that they are the same in every report.
+    """
+    number = zlib.crc32(" ".join(kinds).encode())
+    color, dark_color = _COLORS[number % len(_COLORS)]
+    names = {"kfc": "KFC", "low_rank": "low rank"}
+    label = " and ".join(names.get(kind, kind.replace("_", " ")) for kind in kinds)
+    return Method("_".join(kinds), label, color, dark_color, _MARKERS[number % len(_MARKERS)], "-")
 
 
 def structure_of(layers: Sequence[Layer]) -> str:

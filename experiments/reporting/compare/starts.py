@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
 
-from experiments.reporting.compare.groups import Comparison, Group, Spread
-from experiments.reporting.tables.cell_table import CellTable
+from experiments.reporting.compare.groups import Comparison, Group
+from experiments.reporting.trials.spread import Spread
 from experiments.reporting.trials.trial import Trial
-from experiments.reporting.wording import count, spread
 
 SCRATCH = "from scratch"
 _DECOMPOSED = ("decomposed", "decomposed by data")
@@ -20,22 +18,9 @@ STARTS = tuple(
     for taught in ("", ", distilled")
 )
 
-_HEAD = (
-    "method",
-    "structure",
-    "start",
-    "parameters of the layers",
-    "total parameters",
-    "epochs",
-    "relative error of outputs",
-    "error before training",
-    "error",
-    "above dense",
-)
-
 
 @dataclasses.dataclass(frozen=True)
-class Started:
+class StartedGroup:
     """A group with the start that its trials have in common.
 
     Attributes:
@@ -59,14 +44,14 @@ class Started:
         return Spread.of(errors) if errors else None
 
 
-def started_groups(comparison: Comparison, split: str) -> list[Started]:
+def started_groups(comparison: Comparison, split: str) -> list[StartedGroup]:
     """Returns all groups of the structures that were decomposed by some trial, start by start.
 
     Of each start they are at all their settings, not at the best ones. They are in the order of the
     comparison's groups, then of STARTS. There are none if nothing was decomposed.
     """
     groups = [
-        Started(group, start_of(group.trials[0]), _before(group, split))
+        StartedGroup(group, start_of(group.trials[0]), _before(group, split))
         for group in comparison.groups
         if group.error(split)
     ]
@@ -90,39 +75,6 @@ def start_of(trial: Trial) -> str:
 def unordered(start: str) -> str:
     """Returns the same start without the reordering of hidden units."""
     return start.replace(", reordered", "")
-
-
-def start_table(comparison: Comparison, split: str, started: Sequence[Started]) -> CellTable:
-    """Returns the table of the groups, with their errors before and after training.
-
-    They are compared with the dense model of their trunk, which is shown where there are several.
-    """
-    baselines = comparison.dense_by_trunk(split)
-    has_trunks = len({one.group.trunk for one in started}) > 1
-    rows = []
-    for one in started:
-        error, sizes = one.group.error(split), one.group.sizes
-        outputs = one.output_error
-        epochs = one.group.trials[0].config.get("train.num_epochs", 0)
-        dense = baselines.get(one.group.trunk)
-        above = error.mean - dense.error(split).mean if dense else None
-        rows.append(
-            [
-                (one.group.method.label, None),
-                (one.group.structure, None),
-                *([(one.group.trunk, None)] if has_trunks else []),
-                (one.start, None),
-                (count(sizes["layer_parameters"]), sizes["layer_parameters"]),
-                (count(sizes["parameters"]), sizes["parameters"]),
-                (str(epochs), epochs),
-                (f"{outputs.mean:.3f}" if outputs else "", outputs and outputs.mean),
-                (spread(one.before) if one.before else "", one.before and one.before.mean),
-                (spread(error), error.mean),
-                ("" if above is None else f"{above * 100:+.2f}", above),
-            ]
-        )
-    head = (*_HEAD[:2], "trunk", *_HEAD[2:]) if has_trunks else _HEAD
-    return CellTable("starts", "Starts", head, 3 + has_trunks, rows)
 
 
 def _before(group: Group, split: str) -> Spread | None:

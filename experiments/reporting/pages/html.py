@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 from experiments.reporting.compare.groups import SIZES, Comparison, Group
 from experiments.reporting.compare.learning_rates import RateSearch
-from experiments.reporting.compare.methods import METHODS
-from experiments.reporting.sentences.headline import TOLERANCES, headline, pareto_front
+from experiments.reporting.compare.methods import in_order
+from experiments.reporting.compare.near_dense import TOLERANCES, pareto_front
+from experiments.reporting.sentences.headline import headline
 from experiments.reporting.sentences.learning_rates import rate_findings
 from experiments.reporting.tables.all import comparison_tables
 from experiments.reporting.tables.cell_table import CellTable
@@ -364,8 +365,7 @@ def _data(comparison: Comparison, tolerance: float) -> dict[str, Any]:
     return {
         "methods": {
             method.key: dataclasses.asdict(method)
-            for method in METHODS
-            if any(group.method == method for group in comparison.groups)
+            for method in in_order(group.method for group in comparison.groups)
         },
         "sizes": {size: comparison.size_label(size) for size in SIZES},
         "groups": [_point(group, ids[id(group)], comparison) for group in comparison.groups],
@@ -409,7 +409,10 @@ def _fronts(
     def front(members: Sequence[Group]) -> list[str]:
         return [ids[id(group)] for group in pareto_front(members, size, split)]
 
-    methods = {method.key: [g for g in groups if g.method == method] for method in METHODS}
+    methods = {
+        method.key: [g for g in groups if g.method == method]
+        for method in in_order(group.method for group in groups)
+    }
     return {
         "all": front(groups),
         "methods": {key: front(members) for key, members in methods.items() if members},

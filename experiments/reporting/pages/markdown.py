@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from experiments.reporting.compare.against_low_rank import matches
 from experiments.reporting.compare.groups import Comparison, Group
 from experiments.reporting.compare.learning_rates import RateSearch, rate_searches
 from experiments.reporting.compare.methods import DENSE, LOW_RANK
-from experiments.reporting.sentences.headline import headline, matches, pareto_front
+from experiments.reporting.compare.near_dense import pareto_front
+from experiments.reporting.sentences.headline import headline
 from experiments.reporting.sentences.learning_rates import rate_findings
 from experiments.reporting.tables.all import comparison_tables
 from experiments.reporting.tables.cell_table import CellTable

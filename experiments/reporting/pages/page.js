@@ -50,16 +50,26 @@
     });
   }
 
+  // Every word counts; a number belongs to the word before it and is a whole one, so that "rank 1"
+  // finds neither rank 15 nor a rank 3 with 1 seed.
+  function patternsOf(query) {
+    const parts = query.toLowerCase().match(/[^\s\d]\S*\s+\d+(?!\S)|\S+/g) ?? [];
+    return parts.map((part) => {
+      const escaped = part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&").replace(/\s+/g, "\\s+");
+      return new RegExp((/^\d/.test(part) ? "(?<![\\d.,])" : "") + escaped + (/\d$/.test(part) ? "(?![\\d.,]*\\d)" : ""));
+    });
+  }
+
   function filterable(table, controls, onChange) {
     const text = controls.querySelector("input[type=search]");
     const choice = controls.querySelector("select");
     const status = controls.querySelector("[role=status]");
     const update = () => {
-      const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const patterns = patternsOf(text.value);
       let shown = 0;
       for (const row of table.tBodies[0].rows) {
-        const content = row.textContent.toLowerCase();
-        row.hidden = !(words.every((word) => content.includes(word))
+        const content = [...row.cells].map((cell) => cell.textContent).join(" | ").toLowerCase();
+        row.hidden = !(patterns.every((pattern) => pattern.test(content))
           && (!choice.value || row.dataset.choice === choice.value));
         shown += !row.hidden;
       }
@@ -112,6 +122,39 @@
     const ticks = [];
     for (let i = Math.ceil(low / step); i * step <= high; i++) ticks.push(i * step);
     return ticks;
+  }
+
+  const RANGE = 4;  // points above this many times the upper quartile are drawn at the edge
+
+  // The upper end of the errors that are drawn: a few far outliers do not flatten all others.
+  function upperEnd(errors, atLeast) {
+    const sorted = [...errors].sort((a, b) => a - b);
+    const limit = Math.max(RANGE * sorted[Math.floor(0.75 * (sorted.length - 1))], atLeast);
+    return Math.max(...sorted.filter((error) => error <= limit));
+  }
+
+  // Puts texts where nothing else is: the first place that is free and inside the box, or none.
+  function labels(root, box) {
+    const taken = [];
+    const overlaps = (a) => taken.some((b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom);
+    const take = (left, top, right, bottom) => taken.push({ left, top, right, bottom });
+    const put = (text, className, places) => {
+      const node = svg("text", { class: className }, root);
+      node.textContent = text;
+      const width = node.getComputedTextLength();
+      for (const [x, y, anchor] of places) {
+        const left = anchor === "end" ? x - width : anchor === "middle" ? x - width / 2 : x;
+        const area = { left: left - 2, right: left + width + 2, top: y - 12, bottom: y + 4 };
+        if (overlaps(area) || area.left < box.left || area.right > box.right + 10 || area.top < box.top - 4
+          || area.bottom > box.bottom) continue;
+        for (const [name, value] of Object.entries({ x, y, "text-anchor": anchor })) node.setAttribute(name, value);
+        taken.push(area);
+        return true;
+      }
+      node.remove();
+      return false;
+    };
+    return { take, put };
   }
 
   function comparison(section, content) {
@@ -222,7 +265,9 @@
         const { mean, std } = g.errors[split];
         return [mean - (std || 0), mean + (std || 0)];
       }).filter((e) => e >= 0.6 * Math.min(...means));
-      let [low, high] = [Math.min(...means, ...spreads), Math.max(...means, ...spreads)];
+      const top = upperEnd(visible.map((g) => g.errors[split].mean), limit || 0);
+      const kept = [...means, ...spreads].filter((error) => error <= 1.2 * top);
+      let [low, high] = [Math.min(...kept), Math.max(...kept)];
       if (log) [low, high] = [low / 1.12, high * 1.12];
       else {
         const margin = 0.06 * (high - low) || 0.001;
@@ -232,6 +277,7 @@
       const x = (value) => box.left + ((Math.log(value) - left) / (right - left)) * (box.right - box.left);
       const f = log ? Math.log : (value) => value;
       const y = (value) => box.bottom - ((f(value) - f(low)) / (f(high) - f(low))) * (box.bottom - box.top);
+      const heightOf = (error) => (error > high ? box.top + 4 : y(error));
       const inside = (value) => Math.max(log ? low : 0, Math.min(high, value));
 
       for (const tick of logTicks(Math.exp(left), Math.exp(right), 3)) {
@@ -249,14 +295,15 @@
       svg("text", { class: "soft", "text-anchor": "middle",
         transform: `translate(14 ${(box.top + box.bottom) / 2}) rotate(-90)` }, root)
         .textContent = `${split} error${log ? " (logarithmic)" : ""}`;
+      const named = [];  // lines, whose names find their places when all points have theirs
       if (dense) {
         const line = (error, name, text, dy) => {
           svg("line", { class: name, x1: box.left, x2: box.right, y1: y(error), y2: y(error) }, root);
-          svg("text", { class: "soft", x: box.right, y: y(error) + dy, "text-anchor": "end" }, root).textContent = text;
+          named.push([error, text, dy]);
         };
         line(dense.errors[split].mean, "dense-line",
-          fits(dense) ? "dense" : `dense, ${short(dense.sizes[size])} →`, 14);
-        line(limit, "limit", `dense + ${controls.points.value} points`, -5);
+          fits(dense) ? "dense" : `dense, ${short(dense.sizes[size])} →`, [14, -5]);
+        line(limit, "limit", `dense + ${controls.points.value} points`, [-5, 14]);
       }
 
       const fronts = content.fronts[split][size];
@@ -267,24 +314,27 @@
         if (members.length > 1)
           svg("path", { fill: "none", stroke: colour(methods[key]), "stroke-width": 1.5,
             "stroke-dasharray": DASHES[methods[key].line],
-            d: `M${members.map((g) => `${x(g.sizes[size])},${y(g.errors[split].mean)}`).join("L")}` }, root);
+            d: `M${members.map((g) => `${x(g.sizes[size])},${heightOf(g.errors[split].mean)}`).join("L")}` }, root);
       }
       const front = new Set(fronts.all);
       // Points of the front are drawn last, to lie on top.
+      const place = labels(root, box);
       const ordered = [...visible].sort((a, b) => front.has(a.id) - front.has(b.id) || a.sizes[size] - b.sizes[size]);
       for (const group of ordered) {
         const { mean, std, n } = group.errors[split];
-        const [cx, cy] = [x(group.sizes[size]), y(mean)];
+        const isOff = mean > high;
+        const [cx, cy] = [x(group.sizes[size]), heightOf(mean)];
+        place.take(cx - 8, cy - 8, cx + 8, cy + 8);
         const row = rows.get(group.id);
         const faded = row && row.hidden ? " faded" : own.has(group.id) ? "" : " pale";
         const node = svg("g", { class: `point${faded}${chosen === group.id ? " chosen" : ""}`, tabindex: 0,
-          role: "button", "data-group": group.id,
+          role: "button", "data-group": group.id, ...(isOff ? { "data-off": true } : {}),
           "aria-label": `${group.label} ${group.settings}, ${short(group.sizes[size])} ${content.sizes[size]}, `
             + `${split} error ${percent(mean)}${std === null ? "" : ` ± ${(std * 100).toFixed(2)}`}, ${n} seeds`
             + (front.has(group.id) ? ", on the Pareto front" : "") }, root);
         svg("circle", { class: "halo", cx, cy, r: 12 }, node);
         const stroke = colour(methods[group.method]);
-        if (std) {
+        if (std && !isOff) {
           const [top, bottom] = [y(inside(mean + std)), y(inside(mean - std))];
           svg("path", { fill: "none", stroke, d: `M${cx},${top}V${bottom}M${cx - 3},${top}h6M${cx - 3},${bottom}h6` }, node);
         }
@@ -301,6 +351,23 @@
           if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(group); }
           if (event.key === "Escape") tip.hidden = true;
         });
+      }
+      for (const [error, text, offsets] of named) {
+        const places = offsets.flatMap((dy) => [1, 0.75, 0.5, 0.25].map((part) =>
+          [box.left + part * (box.right - box.left), y(error) + dy, "end"]));
+        place.put(text, "soft", places);
+      }
+      // Points of the front have the first choice of places, then those of a method's front.
+      for (const group of [...ordered].sort((a, b) => own.has(b.id) - own.has(a.id) || front.has(b.id) - front.has(a.id))) {
+        const { mean } = group.errors[split];
+        const isOff = mean > high;
+        const [cx, cy] = [x(group.sizes[size]), heightOf(mean)];
+        const row = rows.get(group.id);
+        if (row && row.hidden) continue;
+        place.put(isOff ? `${group.label}: ${percent(mean)} ↑` : group.label, "name", [
+          [cx + 11, cy + 4, "start"], [cx - 11, cy + 4, "end"], [cx, cy - 12, "middle"], [cx, cy + 22, "middle"],
+          [cx + 9, cy + 16, "start"], [cx - 9, cy + 16, "end"], [cx + 9, cy - 9, "start"], [cx - 9, cy - 9, "end"],
+        ]);
       }
       if (focused) plot.querySelector(`[data-group="${focused}"]`)?.focus();
     }

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from experiments.reporting.compare.groups import Comparison, Group, Spread
-from experiments.reporting.compare.methods import METHODS, Method
-from experiments.reporting.pictures.style import add_title, error_axis, look
-from experiments.reporting.sentences.headline import (
+from experiments.reporting.compare.groups import Comparison, Group
+from experiments.reporting.compare.methods import Method, in_order
+from experiments.reporting.compare.near_dense import (
     default_tolerance,
     pareto_front,
     smallest_within,
 )
+from experiments.reporting.pictures.style import add_title, error_axis, look
+from experiments.reporting.trials.spread import Spread
 from experiments.reporting.wording import shortened
 
 _MOST_PER_METHOD = 2
@@ -38,7 +39,7 @@ def curve_figure(comparison: Comparison, split: str) -> Figure | None:
     curve_split = "training" if curve_splits == ["train"] else curve_splits[0]
     shown = [
         (group, width)
-        for method in METHODS
+        for method in in_order(group.method for group in groups)
         for group, width in zip(_chosen(comparison, groups, method, split), _WIDTHS, strict=False)
     ]
     coloured = [group for group, _ in shown]

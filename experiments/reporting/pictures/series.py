@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.reporting.compare.groups import Comparison
-from experiments.reporting.compare.methods import METHODS
+from experiments.reporting.compare.methods import in_order
 from experiments.reporting.compare.series import Series, has_both
 from experiments.reporting.pictures.starts import draw_axes, draw_line
 from experiments.reporting.pictures.style import add_title, look
@@ -69,7 +69,7 @@ def _draw(
     draw_axes(axes, comparison, split, points, dense, size)
     several = len({one.replaced for one in series}) > 1
     for one in series:
-        for method in METHODS:
+        for method in in_order(group.method for group in one.groups):
             line = [(g.sizes[size], g.error(split)) for g in one.groups if g.method == method]
             if line:
                 layers = f" in {' and '.join(one.replaced)}" if several else ""

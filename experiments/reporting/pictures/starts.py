@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.reporting.compare.groups import Comparison, Group, Spread
-from experiments.reporting.compare.methods import METHODS, Method
-from experiments.reporting.compare.starts import STARTS, Started
+from experiments.reporting.compare.groups import Comparison, Group
+from experiments.reporting.compare.methods import Method, in_order
+from experiments.reporting.compare.starts import STARTS, StartedGroup
 from experiments.reporting.pictures.style import add_title, error_axis, look, size_axis
+from experiments.reporting.trials.spread import Spread
 
 _WIDTH, _HEIGHT = 5.4, 5.2  # inches of a panel
 
@@ -24,7 +25,7 @@ def _look_of(start: str) -> tuple[object, str, str]:
     return _LINES[way], _MARKERS[way], "none" if is_taught else "full"
 
 
-def start_figure(comparison: Comparison, split: str, started: Sequence[Started]) -> Figure:
+def start_figure(comparison: Comparison, split: str, started: Sequence[StartedGroup]) -> Figure:
     """Draws a line for every method and start, in a panel before and one after training.
 
     A point is the mean over seeds, its bar the sample standard deviation; where a start was trained
@@ -55,11 +56,11 @@ def start_figure(comparison: Comparison, split: str, started: Sequence[Started])
 
 
 def _draw(
-    axes: Axes, comparison: Comparison, split: str, points: Sequence[tuple[Started, Spread]]
+    axes: Axes, comparison: Comparison, split: str, points: Sequence[tuple[StartedGroup, Spread]]
 ) -> None:
     known = [(one.group.sizes["parameters"], error) for one, error in points]
     draw_axes(axes, comparison, split, known, comparison.dense(split))
-    for method in METHODS:
+    for method in in_order(one.group.method for one, _ in points):
         for start in STARTS:
             line = [
                 (one.group.sizes["parameters"], error)

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.reporting.compare.groups import Comparison, Group
-from experiments.reporting.compare.methods import DENSE, METHODS, Method
+from experiments.reporting.compare.methods import DENSE, Method, in_order
+from experiments.reporting.compare.near_dense import pareto_front
 from experiments.reporting.pictures.style import (
     add_title,
     error_axis,
@@ -17,7 +18,6 @@ from experiments.reporting.pictures.style import (
     look,
     size_axis,
 )
-from experiments.reporting.sentences.headline import pareto_front
 from experiments.reporting.wording import short_count, shortened
 
 _MOST_NAMES = 9
@@ -51,7 +51,7 @@ def tradeoff_figure(
         for axes, size, front in zip(panels, sizes, fronts, strict=True):
             _draw(axes, comparison, groups, size, split, front)
             _name(axes, figure, comparison, front, size, split)
-        methods = [m for m in METHODS if any(group.method == m for group in groups)]
+        methods = in_order(group.method for group in groups)
         add_title(figure, f"{comparison.title}: {split} error against size")
         figure.legend(
             handles=[*map(_legend_entry, methods), _front_entry()],
@@ -75,7 +75,7 @@ def _draw(
     shown = _not_squeezing(groups, size)
     size_axis(axes, [group.sizes[size] for group in shown], comparison.size_label(size))
     error_axis(axes, _ends(groups, split), f"{split} error")
-    for method in METHODS:
+    for method in in_order(group.method for group in shown):
         own = [group for group in shown if group.method == method]
         best = pareto_front(own, size, split)
         if len(best) > 1:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from experiments.reporting.compare.groups import Comparison
-from experiments.reporting.compare.starts import start_table, started_groups
+from experiments.reporting.compare.starts import started_groups
 from experiments.reporting.tables.cell_table import CellTable
 from experiments.reporting.tables.other_settings import settings_grid
 from experiments.reporting.tables.series import series_tables
+from experiments.reporting.tables.starts import start_table
 
 
 def comparison_tables(comparison: Comparison, split: str) -> list[CellTable]:

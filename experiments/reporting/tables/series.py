@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from experiments.reporting.compare.against_low_rank import at_equal_error, at_equal_size
 from experiments.reporting.compare.groups import Comparison, Group
-from experiments.reporting.compare.near_dense import near_dense
+from experiments.reporting.compare.near_dense import near_dense, pareto_front
 from experiments.reporting.compare.series import Series, has_both, series_names, series_of
 from experiments.reporting.compare.starts import start_of
-from experiments.reporting.sentences.headline import pareto_front
 from experiments.reporting.tables.cell_table import Cell, CellTable
 from experiments.reporting.wording import count, percent, spread
 

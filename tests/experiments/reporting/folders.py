@@ -40,6 +40,10 @@ def fc1(fc):
             structure = KroneckerStructure.parse(fc["structure"])
             parameters = structure.num_parameters
             return layer("fc1", "kfc", str(structure), parameters, 400_000, structure.flops(1))
+        case kind:  # somebody's own, with as many blocks on the diagonal
+            parameters = 400_000 // fc["blocks"]
+            text = f"{fc['blocks']} blocks"
+            return layer("fc1", kind, text, parameters, 400_000, 2 * parameters)
 
 
 def make_result(fc, seed, errors):

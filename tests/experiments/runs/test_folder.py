@@ -115,3 +115,10 @@ def test_the_result_marks_a_run_as_finished(tmp_path):
     folder.write_result({"test": {"error": 0.5}})
     assert folder.result() == {"test": {"error": 0.5}}
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_damaged_result_is_an_error_with_a_remedy(tmp_path):
+    (tmp_path / "result.json").write_text("{")
+    folder = RunFolder(tmp_path, tiny.get_config()).open()
+    with pytest.raises(ValueError, match=r"result\.json cannot be read .*delete it, and the run"):
+        folder.result()

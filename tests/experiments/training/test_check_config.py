@@ -53,7 +53,7 @@ def test_a_wrong_field_is_named_with_its_remedy(field, value, message):
 def test_a_rank_that_the_layer_cannot_have_is_named():
     config = mnist.get_config()
     config.model.fc1.update({"kind": "low_rank", "rank": 501})
-    with pytest.raises(ValueError, match=r"layer fc1: .*rank=501.*1 to 500"):
+    with pytest.raises(ValueError, match=r"layer fc1: Rank 501 .*1 to 500"):
         checked_config(config)
 
 

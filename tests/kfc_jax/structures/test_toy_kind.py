@@ -20,6 +20,7 @@ import scipy.linalg
 import kfc_jax
 from experiments.models import costs_of_layers
 from experiments.models.layers import LayerSpec, fully_connected
+from experiments.reporting.compare.methods import method_of
 from experiments.sweeping import stored_as
 from experiments.training.optimizers import make_optimizer
 from kfc_jax import CompressedModel, CompressionPlan, convert, plan_compression, to_dense
@@ -272,6 +273,8 @@ def test_it_is_counted_and_its_result_names_it():
     assert (fc1["flops"], fc1["dense_flops"], fc1["reduction"]) == (72, 144, 0.5)
     assert (fc2["parameters"], fc2["dense_parameters"]) == (24, 48)
     assert json.loads(json.dumps(fc1)) == fc1
+    method = method_of([costs[0]])  # its row in a report
+    assert (method.label, method.is_kfc) == ("block diagonal", False)
 
 
 def test_a_sweep_overrides_with_it():

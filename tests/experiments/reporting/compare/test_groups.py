@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from experiments.reporting import write_report
 from experiments.reporting.compare.groups import compare, settings_text
 from experiments.reporting.compare.methods import METHODS
 from experiments.reporting.trials.read import read_sweeps
@@ -75,6 +76,23 @@ def test_without_any_difference_the_compared_layer_is_the_one_that_was_replaced(
 def test_the_method_is_read_off_the_layer(tmp_path, fc, method):
     folders.write_run(tmp_path / "a", fc, 0, {"test": 0.01})
     assert comparison_of(tmp_path).groups[0].method.key == method
+
+
+def test_a_kind_that_is_not_known_here_is_a_method_of_its_own(tmp_path):
+    blocks = {"kind": "block_diagonal", "blocks": 5}
+    for seed, (name, fc, error) in enumerate(
+        (("a", blocks, 0.02), ("b", folders.DENSE, 0.01), ("c", folders.low_rank(2), 0.03))
+    ):
+        folders.write_run(tmp_path / name, fc, seed, {"test": error})
+    comparison = comparison_of(tmp_path)
+    labels = [group.method.label for group in comparison.groups]
+    assert labels == ["dense", "low rank", "block diagonal"]  # ours first, then the others
+    own = comparison.groups[-1]
+    assert own.structure == "5 blocks"
+    assert own.method.color not in {method.color for method in METHODS}
+    write_report([tmp_path], tmp_path / "report")
+    assert "block diagonal" in (tmp_path / "report" / "summary.md").read_text()
+    assert "block_diagonal" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_methods_differ_in_colour_marker_and_line_or_marker():

@@ -6,7 +6,8 @@ import pytest
 
 from experiments.reporting import write_report
 from experiments.reporting.compare.groups import compare
-from experiments.reporting.compare.starts import start_of, start_table, started_groups
+from experiments.reporting.compare.starts import start_of, started_groups
+from experiments.reporting.tables.starts import start_table
 from experiments.reporting.trials.read import read_sweeps
 from tests.experiments.reporting import folders
 

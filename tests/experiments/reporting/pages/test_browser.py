@@ -7,7 +7,7 @@ import pytest
 
 from experiments.reporting import write_report
 from experiments.reporting.compare.groups import compare
-from experiments.reporting.sentences.headline import pareto_front
+from experiments.reporting.compare.near_dense import pareto_front
 from experiments.reporting.trials.read import read_sweeps
 from tests.experiments.reporting import folders
 from tests.experiments.reporting.compare.test_learning_rates import write_grid
@@ -238,4 +238,94 @@ def test_the_table_of_learning_rates_sorts(browser, tmp_path):
     rates = numbers(column(page, "best rate", "rates"))
     assert rates == sorted(rates)
     assert len(set(rates)) == 3
+    page.close()
+
+
+BOXES = """(selector) => [...document.querySelectorAll(selector)].map((node) => {
+  const box = node.getBoundingClientRect();
+  const { left, right, top, bottom } = box;
+  return { text: node.textContent, left, right, top, bottom };
+})"""
+
+
+def boxes(page, selector):
+    return page.evaluate(BOXES, selector)
+
+
+def overlap(a, b, by=1.0):
+    return (
+        a["left"] + by < b["right"]
+        and b["left"] + by < a["right"]
+        and a["top"] + by < b["bottom"]
+        and b["top"] + by < a["bottom"]
+    )
+
+
+def test_rank_1_finds_no_rank_15_and_no_seed_1(browser, tmp_path):
+    cases = [(folders.DENSE, 0.01), *((folders.low_rank(rank), 0.1 / rank) for rank in (1, 3, 15))]
+    folders.write_sweep(tmp_path / "sweep", cases)
+    write_report([tmp_path / "sweep"], tmp_path / "report")
+    page = open_page(browser, (tmp_path / "report" / "index.html").as_uri())
+    for query, found in (("rank 1", ["rank 1"]), ("rank 15", ["rank 15"]), ("rank", 3)):
+        page.locator("[data-part=group-filter] input").fill(query)
+        structures = column(page, "structure")
+        assert structures == found if isinstance(found, list) else len(structures) == found
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1300, 390])
+def test_nothing_in_the_plot_is_printed_over_something_else(browser, url, width):
+    page = open_page(browser, url)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(200)
+    names = boxes(page, ".plot text.name") + [
+        box for box in boxes(page, ".plot text.soft") if "dense" in box["text"]
+    ]
+    points = boxes(page, ".plot .point .shape")
+    axis = boxes(page, ".plot .axis")[0]
+    assert len(names) >= (10 if width > 1000 else 3)
+    for number, name in enumerate(names):
+        assert name["bottom"] <= axis["bottom"] + 1  # no axis runs through it
+        assert not any(overlap(name, other) for other in names[number + 1 :])
+        assert not any(overlap(name, point) for point in points)
+    page.close()
+
+
+def test_points_of_the_front_have_names_before_anything_is_hovered(page):
+    named = {box["text"] for box in boxes(page, ".plot text.name")}
+    labels = page.locator('.point[aria-label$=", on the Pareto front"]').evaluate_all(
+        "nodes => nodes.map((node) => node.getAttribute('aria-label').split(/[ ,]/)[0])"
+    )
+    assert labels
+    assert sum(label in named for label in labels) >= 0.75 * len(labels)
+
+
+def test_an_outlier_does_not_flatten_the_other_points(browser, tmp_path):
+    cases = [(fc, error) for fc, error in folders.CASES if error < 0.02]
+    folders.write_sweep(tmp_path / "sweep", [*cases, (folders.low_rank(1), 0.35)])
+    write_report([tmp_path / "sweep"], tmp_path / "report")
+    page = open_page(browser, (tmp_path / "report" / "index.html").as_uri())
+    plot, points = boxes(page, ".plot .axis")[0], boxes(page, ".plot .point:not([data-off]) .shape")
+    used = max(box["bottom"] for box in points) - min(box["top"] for box in points)
+    assert used > 0.6 * (plot["bottom"] - plot["top"])
+    (name,) = (box for box in boxes(page, ".plot text.name") if "rank 1:" in box["text"])
+    assert "↑" in name["text"]
+    assert point(page, "low rank, rank 1").get_attribute("data-off") == "true"
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1300, 390])
+def test_long_names_of_trials_stay_in_their_column(browser, tmp_path, width):
+    fields = {"compression.reordered": True, "distillation.teacher": "runs/a-dense/seed=0"}
+    sweep = folders.write_sweep(tmp_path / "sweep", [(folders.low_rank(2), 0.02)])
+    for record in sweep.glob("*/trial.json"):
+        long = record.parent.name + "," + ",".join(f"{k}={v}" for k, v in fields.items())
+        record.parent.rename(record.parent.with_name(long.replace("/", "_") + "x" * 60))
+    write_report([sweep], tmp_path / "report")
+    page = open_page(browser, (tmp_path / "report" / "index.html").as_uri())
+    page.set_viewport_size({"width": width, "height": 900})
+    wide = page.locator("table.trials td").evaluate_all(
+        "cells => cells.filter((c) => c.scrollWidth > c.clientWidth + 1).map((c) => c.textContent)"
+    )
+    assert wide == []
     page.close()

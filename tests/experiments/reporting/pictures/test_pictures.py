@@ -3,11 +3,11 @@ import pytest
 from matplotlib.image import imread
 
 from experiments.reporting.compare.groups import compare
+from experiments.reporting.compare.near_dense import pareto_front
 from experiments.reporting.pictures.equal_size import budget_figure, budgets
 from experiments.reporting.pictures.learning_curves import curve_figure, mean_curve
 from experiments.reporting.pictures.style import log_ticks, save
 from experiments.reporting.pictures.tradeoff import tradeoff_figure
-from experiments.reporting.sentences.headline import pareto_front
 from experiments.reporting.trials.read import read_sweeps
 from tests.experiments.reporting import folders
 
