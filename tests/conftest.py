@@ -2,6 +2,7 @@
 
 import os
 
+import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
@@ -10,6 +11,10 @@ import tests.runtime_checks
 # Before anything imports the library: every call of it in the tests then checks the shapes and
 # types that its annotations promise.
 install_import_hook("kfc_jax", f"{tests.runtime_checks.__name__}.checked")
+
+# The checks and a busy machine make a call slow now and then; no test is about its time.
+hypothesis.settings.register_profile("no_deadline", deadline=None)
+hypothesis.settings.load_profile("no_deadline")
 
 _OPTIONAL = "test_peers.py"  # compares with other libraries, of which no test needs to have one
 _skipped: list[str] = []
