@@ -245,7 +245,11 @@ def to_tensor(kernel: Kernel, term: KroneckerTerm) -> Float[np.ndarray, "*axes"]
     return tensor.copy() if np.shares_memory(tensor, kernel) else tensor
 
 
-def residual_of(kernel: Any, structure: KroneckerStructure, terms: Sequence[Vectors]) -> Kernel:
+def residual_of(
+    kernel: Any,
+    structure: KroneckerStructure,
+    terms: Sequence[Sequence[Float[np.ndarray, "_ _"]]],
+) -> Kernel:
     """Returns the kernel minus all terms."""
     residual = to_float64(kernel)
     for term, vectors in zip(structure.terms, terms, strict=True):
