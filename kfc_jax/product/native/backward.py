@@ -1,4 +1,4 @@
-"""The backward kernel: gradients of the samples and of both factors, from samples and factors alone.
+"""The backward kernel: gradients of samples and of both factors, from samples and factors alone.
 
 Several samples are treated at once where a side is short, so that the products that give the
 factors' gradients have a long inner side: their sums are then loaded and stored less often.

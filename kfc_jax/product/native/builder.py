@@ -8,7 +8,7 @@ written beyond the end of an array. A value is its name in the text, or a number
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Generator, MutableMapping
 
 from kfc_jax.product.native.host import Host
 
@@ -60,7 +60,7 @@ class Code:
     @contextlib.contextmanager
     def loop(
         self, count: Index, start: Index = 0, carried: MutableMapping | None = None
-    ) -> Iterator[Index]:
+    ) -> Generator[Index]:
         """Repeats what is written inside for `start`, ..., `count - 1`; yields the counter.
 
         A single turn that is known is no loop. A count that is not known may be zero, unless
@@ -94,8 +94,9 @@ class Code:
         if carried is not None:
             carried.update(turns)
         yield counter
+        last = dict(carried or {})
         phis = [
-            f"  {turns[key]} = phi {self.vector} [ {value}, %{before} ], [ {carried[key]}, %{latch} ]"
+            f"  {turns[key]} = phi {self.vector} [ {value}, %{before} ], [ {last[key]}, %{latch} ]"
             for key, value in first.items()
         ]
         self._lines[place:place] = phis
@@ -107,7 +108,7 @@ class Code:
         self.begin(after)
 
     @contextlib.contextmanager
-    def when(self, condition: Value) -> Iterator[None]:
+    def when(self, condition: Value) -> Generator[None]:
         """Does what is written inside if a condition holds."""
         then, after = self._label("then"), self._label("else")
         self.do(f"br i1 {condition}, label %{then}, label %{after}")

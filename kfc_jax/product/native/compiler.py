@@ -1,6 +1,6 @@
 """From LLVM's IR to machine code, kept on disk, and known to XLA under the kernel's name.
 
-Object code is kept in `kfc_jax_native` beside JAX's compilation cache (`jax_compilation_cache_dir`),
+Object code is kept in `kfc_jax_native` in JAX's compilation cache (`jax_compilation_cache_dir`),
 where there is one. A file is found by a digest of the IR, the CPU with its features and the version
 of LLVM, so that another CPU never finds it; it is written whole or not at all, and its content is
 checked before it is run.
@@ -91,7 +91,7 @@ def _pointer(address: int) -> Any:
 
 
 def _place(ir: str, host: Host) -> Path | None:
-    folder = jax.config.jax_compilation_cache_dir
+    folder = getattr(jax.config, "jax_compilation_cache_dir", None)
     if not folder or "://" in str(folder):
         return None
     key = "\n".join([host.cpu, host.features, repr(binding.llvm_version_info), ir])

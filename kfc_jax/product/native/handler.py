@@ -142,7 +142,7 @@ def _drain(host: Host) -> str:
 
 
 def _leave(host: Host) -> str:
-    """Writes the function with which a thread leaves a call; the last one frees what they shared."""
+    """Writes the function with which a thread leaves a call; the last frees what they shared."""
     code = Code(host, "float32", "internal void @leave(ptr %shared)")
     users = code.let(f"atomicrmw sub ptr {code.bytes_at('%shared', _USERS)}, i64 1 acq_rel")
     with code.when(code.let(f"icmp eq i64 {users}, 1")):
@@ -179,9 +179,7 @@ class _Refusal:
         """Ends the call with an error."""
         text = f"A native kernel of kfc_jax was called wrongly: {what}."
         name = f"@message{len(self.messages)}"
-        self.messages.append(
-            f'{name} = private constant [{len(text) + 1} x i8] c"{text}\\00"'
-        )
+        self.messages.append(f'{name} = private constant [{len(text) + 1} x i8] c"{text}\\00"')
         arguments = _struct(
             self._code,
             ffi.ErrorCreateArgs,
@@ -192,9 +190,7 @@ class _Refusal:
         self._code.do(f"ret ptr {error}")
 
 
-def _buffers(
-    code: Code, refusal: _Refusal, num_arguments: int, num_results: int
-) -> list[Value]:
+def _buffers(code: Code, refusal: _Refusal, num_arguments: int, num_results: int) -> list[Value]:
     """Returns the addresses of all buffers, after a check that there are as many as expected."""
     found = []
     frame = ffi.CallFrame
@@ -249,7 +245,11 @@ def _num_threads(code: Code, api: Value, context: Value) -> Value:
 def _call_helpers(code: Code, api: Value, context: Value, helpers: Value, shared: Value) -> None:
     """Asks the pool for helpers; for each that it refuses, one user of the call leaves."""
     arguments = _struct(
-        code, ffi.ScheduleArgs, context=("ptr", context), task=("ptr", "@task"), data=("ptr", shared)
+        code,
+        ffi.ScheduleArgs,
+        context=("ptr", context),
+        task=("ptr", "@task"),
+        data=("ptr", shared),
     )
     with code.loop(helpers):
         error = _call_api(code, api, ffi.Api.schedule.offset, arguments)
@@ -274,9 +274,7 @@ def _wait_until_done(code: Code, shared: Value, total: Index) -> None:
     code.begin("ready")
 
 
-def _struct(
-    code: Code, layout: type[ctypes.Structure], **values: tuple[str, Index]
-) -> Value:
+def _struct(code: Code, layout: type[ctypes.Structure], **values: tuple[str, Index]) -> Value:
     """Returns a struct of the interface on the stack, filled."""
     size = ctypes.sizeof(layout)
     room = code.room(size)

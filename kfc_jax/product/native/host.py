@@ -14,8 +14,9 @@ import os
 import platform
 
 SWITCH = "KFC_JAX_NATIVE"
-"""The environment variable that turns native kernels off: `KFC_JAX_NATIVE=0`."""
+"""The environment variable that turns native kernels off, or makes them narrower: `0`, `avx2`."""
 
+_AVX2 = "avx2"
 _MIN_LLVMLITE = (0, 44)  # opaque pointers and the new pass manager
 _log = logging.getLogger(__name__)
 
@@ -51,9 +52,14 @@ def unavailable() -> str:
     return reason
 
 
+def host_or_none() -> Host | None:
+    """Returns the CPU that kernels are made for; None if none can be made."""
+    return None if unavailable() else host()
+
+
 @functools.cache
 def host() -> Host:
-    """Returns what this machine's CPU offers.
+    """Returns what this machine's CPU offers, or as much of it as `KFC_JAX_NATIVE` allows.
 
     Raises:
       RuntimeError: if no kernel can be made for it.
@@ -65,15 +71,18 @@ def host() -> Host:
     if platform.machine() in ("arm64", "aarch64"):
         return Host(16, 32, cpu, text, is_arm=True)
     if features.get("avx512f") and features.get("avx512vl"):
-        return Host(64, 32, cpu, text)
+        if os.environ.get(SWITCH) != _AVX2:
+            return Host(64, 32, cpu, text)
+        text = ",".join(f"-{name[1:]}" if "avx512" in name else name for name in text.split(","))
     if features.get("avx2") and features.get("fma"):
         return Host(32, 16, cpu, text)
     raise RuntimeError(f"the CPU ({cpu}) has neither AVX2 with FMA nor NEON")
 
 
 def _reason() -> str:
-    if os.environ.get(SWITCH) == "0":
-        return f"{SWITCH} is 0"
+    switch = os.environ.get(SWITCH, "1")
+    if switch not in ("1", _AVX2):
+        return f"{SWITCH} is {switch!r}" + ("" if switch == "0" else f"; take 0, 1 or {_AVX2}")
     try:
         import llvmlite
     except ImportError:

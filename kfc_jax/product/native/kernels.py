@@ -19,9 +19,9 @@ import math
 
 from kfc_jax.product.native.builder import BYTES
 from kfc_jax.product.native.host import Host
-from kfc_jax.product.native.tiles import padded_flops
+from kfc_jax.product.native.tiles import half_cycles
 
-MOST_SCRATCH = 512 * 1024
+MOST_SCRATCH = 256 * 1024
 """Bytes on the stack of one of XLA's threads that a kernel may take."""
 
 _BLOCK = 64  # inner side of the factors' gradients that samples are taken together for
@@ -103,10 +103,9 @@ class Kernel:
         """FLOPs of one sample."""
         return sum(2 * math.prod(sizes) for sizes in self._products())
 
-    def lane_flops(self, host: Host) -> int:
-        """FLOPs of one sample, masked lanes counted: what its time goes with."""
-        lanes = host.vector_bytes // BYTES[self.compute]
-        return sum(padded_flops(*sizes, lanes) for sizes in self._products())
+    def half_cycles(self, host: Host) -> float:
+        """Half cycles of one core that the products of one sample take, masked lanes counted."""
+        return sum(half_cycles(sizes, host, self.compute) for sizes in self._products())
 
     def slots(self, batch: int) -> int:
         """Returns in how many slots the gradients of factors are summed.
@@ -130,33 +129,30 @@ class Kernel:
         return self.rank * [forward[0], *gradients] if self.backward else self.rank * forward
 
 
-def choose(
+def make_kernel(
     pair: tuple[tuple[int, int], tuple[int, int]],
     rank: int,
     inputs: int,
     features: int,
     dtype: str,
     batch: int,
-    host: Host,
     *,
     backward: bool,
+    left_first: bool,
 ) -> Kernel | None:
-    """Returns the kernel that is fastest for a batch; None if none keeps within its scratch."""
-    kernels = [
-        Kernel(pair, rank, inputs, features, dtype, backward, left_first)
-        for left_first in (True, False)
-    ]
-    kernels = [k for k in kernels if k.scratch <= MOST_SCRATCH]
-    if not kernels:
+    """Returns the kernel for a batch; None if its scratch is too small, or for another type."""
+    if dtype not in BYTES:
         return None
-    kernel = min(kernels, key=lambda k: k.lane_flops(host))
-    if backward:
-        return dataclasses.replace(kernel, together=_together(kernel, batch))
-    return dataclasses.replace(kernel, parts=_parts(kernel, batch))
+    kernel = Kernel(pair, rank, inputs, features, dtype, backward, left_first)
+    if not backward:
+        kernel = dataclasses.replace(kernel, parts=_parts(kernel, batch))
+    elif kernel.scratch <= MOST_SCRATCH:
+        kernel = dataclasses.replace(kernel, together=_together(kernel, batch))
+    return kernel if kernel.scratch <= MOST_SCRATCH else None
 
 
 def _together(kernel: Kernel, batch: int) -> int:
-    """Returns how many samples to treat at once, so that inner sides of products are long enough."""
+    """Returns how many samples to treat at once, so that inner sides are long enough."""
     (n1, m1), (n2, m2) = kernel.pair
     side = min(m1, n2) if kernel.left_first else min(n1, m2)
     per_slot = batch // kernel.slots(batch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,14 +20,13 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 from kfc_jax.product.native.backward import backward_handler
-from kfc_jax.product.native.compiler import register
 from kfc_jax.product.native.forward import forward_handler
 from kfc_jax.product.native.handler import Handler, handler_ir
-from kfc_jax.product.native.host import host
-from kfc_jax.product.native.kernels import Kernel, choose
+from kfc_jax.product.native.host import host, unavailable
+from kfc_jax.product.native.kernels import Kernel, make_kernel
 from kfc_jax.product.native.partitioning import split_gradients, split_multiply
 
-DTYPES = ("float32", "bfloat16", "float64")
+_log = logging.getLogger(__name__)
 
 Program = Callable[..., Any]
 """What XLA does in place of a kernel: hashable, and of the same arguments and results."""
@@ -38,17 +38,20 @@ def multiply(
     b: Float[Array, "rank rows_b columns_b"],
     features: int,
     program: Program,
+    *,
+    left_first: bool,
 ) -> Float[Array, "batch features"]:
     """Returns ``x @ sum_r A_r (x) B_r``, cut to `features`, by a kernel where there is one.
 
     Args:
-      x: samples, of one of ``DTYPES``; up to as many inputs as the factors have rows.
+      x: samples in float32, bfloat16 or float64; up to as many inputs as the factors have rows.
       a: left factor, of the type that is computed with: float32, for float64 samples float64.
       b: right factor, likewise.
       features: columns of the result.
       program: XLA's program of ``(x, a, b)``, where there is no kernel.
+      left_first: whether ``a`` is contracted before ``b``.
     """
-    (y,) = _multiply_p.bind(x, a, b, features=features, program=program)
+    (y,) = _multiply_p.bind(x, a, b, features=features, program=program, left_first=left_first)
     return y
 
 
@@ -58,6 +61,8 @@ def gradients(
     b: Float[Array, "rank rows_b columns_b"],
     g: Float[Array, "batch features"],
     program: Program,
+    *,
+    left_first: bool,
 ) -> tuple[Array, Array, Array]:
     """Returns the gradients of ``sum(g * multiply(x, a, b))`` by ``x``, ``a`` and ``b``.
 
@@ -67,53 +72,72 @@ def gradients(
       b: right factor.
       g: gradient of the result.
       program: XLA's program of ``(x, a, b, g)``.
+      left_first: whether ``a`` is contracted before ``b``.
     """
-    return tuple(_gradients_p.bind(x, a, b, g, program=program))
+    return tuple(_gradients_p.bind(x, a, b, g, program=program, left_first=left_first))
 
 
-def _kernel_of(avals: Sequence[Any], features: int, *, backward: bool) -> Kernel | None:
+def _kernel_of(
+    avals: Sequence[Any], features: int, *, backward: bool, left_first: bool
+) -> Kernel | None:
     """Returns the kernel for arrays of these types; None if there is none."""
     x, a, b = avals[:3]
-    if x.dtype.name not in DTYPES or not isinstance(x.shape[0], int) or not x.shape[0]:
+    if unavailable() or not isinstance(x.shape[0], int) or not x.shape[0]:
         return None
+    batch, inputs = x.shape
     rank, *left = a.shape
-    pair = (tuple(left), tuple(b.shape[1:]))
-    kernel = choose(
-        pair, rank, x.shape[1], features, x.dtype.name, x.shape[0], host(), backward=backward
+    kernel = make_kernel(
+        (tuple(left), tuple(b.shape[1:])),
+        rank,
+        inputs,
+        features,
+        x.dtype.name,
+        batch,
+        backward=backward,
+        left_first=left_first,
     )
     is_computed_with = kernel is not None and all(v.dtype.name == kernel.compute for v in (a, b))
     return kernel if is_computed_with else None
 
 
 @functools.cache
-def _registered(kernel: Kernel, slots: int = 0) -> Handler:
-    """Returns a kernel's handler, known to XLA."""
+def _registered(kernel: Kernel, slots: int = 0) -> Handler | None:
+    """Returns a kernel's handler, known to XLA; None, and a line of log, if LLVM refuses it."""
+    # Imported where there is LLVM.
+    from kfc_jax.product.native.compiler import register
+
     handler = backward_handler(kernel, slots) if kernel.backward else forward_handler(kernel)
-    register(handler.name, handler_ir(handler, host()), host())
+    try:
+        register(handler.name, handler_ir(handler, host()), host())
+    except RuntimeError as error:
+        _log.warning("XLA's program does a product, as LLVM makes no kernel for it: %s.", error)
+        return None
     return handler
 
 
-def _call_multiply(x: Array, a: Array, b: Array, *, features: int, program: Program) -> Array:
-    kernel = _kernel_of((x, a, b), features, backward=False)
-    if kernel is None:
+def _call_multiply(
+    x: Array, a: Array, b: Array, *, features: int, program: Program, left_first: bool
+) -> Array:
+    kernel = _kernel_of((x, a, b), features, backward=False, left_first=left_first)
+    handler = _registered(kernel) if kernel else None
+    if handler is None:
         return program(x, a, b)
     result = jax.ShapeDtypeStruct((x.shape[0], features), x.dtype)
-    return jax.ffi.ffi_call(_registered(kernel).name, result)(x, a, b)
+    return jax.ffi.ffi_call(handler.name, result)(x, a, b)
 
 
 def _call_gradients(
-    x: Array, a: Array, b: Array, g: Array, *, program: Program
+    x: Array, a: Array, b: Array, g: Array, *, program: Program, left_first: bool
 ) -> tuple[Array, Array, Array]:
-    kernel = _kernel_of((x, a, b), g.shape[1], backward=True)
-    if kernel is None:
+    kernel = _kernel_of((x, a, b), g.shape[1], backward=True, left_first=left_first)
+    handler = _registered(kernel, kernel.slots(x.shape[0])) if kernel else None
+    if handler is None:
         return program(x, a, b, g)
-    slots = kernel.slots(x.shape[0])
-    handler = _registered(kernel, slots)
     results = [jax.ShapeDtypeStruct(x.shape, x.dtype)]
     results += [jax.ShapeDtypeStruct(array.shape, a.dtype) for array in handler.results[1:]]
     of_x, of_a, of_b = jax.ffi.ffi_call(handler.name, results)(x, a, b, b.transpose(0, 2, 1), g)
     of_a = of_a.sum(0)
-    return of_x, of_a.transpose(0, 2, 1) if kernel.left_first else of_a, of_b.sum(0)
+    return of_x, of_a.transpose(0, 2, 1) if left_first else of_a, of_b.sum(0)
 
 
 def _primitive(
@@ -140,17 +164,16 @@ def _primitive(
         return [like(*result) for result in results(*avals, **params)]
 
     def lower(ctx: Any, *arrays: Any, **params: Any) -> Any:
-        if getattr(ctx.module_context.lowering_parameters, "for_export", True):
-            return lower_elsewhere(ctx, *arrays, **params)
-        kernel = functools.partial(call, **params)
-        devices = getattr(ctx.module_context.axis_context, "device_assignment", None)
-        if devices is not None and len(devices) > 1:
-            kernel = split(kernel)
-        function = functools.partial(_listed, kernel)
+        module = ctx.module_context
+        is_elsewhere = tuple(ctx.platforms or module.platforms) != ("cpu",)
+        if is_elsewhere or getattr(module.lowering_parameters, "for_export", True):
+            function = program_of(params)
+        else:
+            kernel = functools.partial(call, **params)
+            devices = getattr(module.axis_context, "device_assignment", None)
+            is_split = devices is not None and len(devices) > 1
+            function = functools.partial(_listed, split(kernel) if is_split else kernel)
         return mlir.lower_fun(function, multiple_results=True)(ctx, *arrays)
-
-    def lower_elsewhere(ctx: Any, *arrays: Any, **params: Any) -> Any:
-        return mlir.lower_fun(program_of(params), multiple_results=True)(ctx, *arrays)
 
     def jvp(primals: Any, tangents: Any, **params: Any) -> Any:
         tangents = [ad.instantiate_zeros(tangent) for tangent in tangents]
@@ -172,10 +195,13 @@ def _primitive(
         return out, [0] * len(out)
 
     primitive.def_abstract_eval(abstract)
-    primitive.def_impl(lambda *arrays, **params: jax.jit(
-        functools.partial(primitive.bind, **params))(*arrays))
-    mlir.register_lowering(primitive, lower_elsewhere)
-    mlir.register_lowering(primitive, lower, platform="cpu")
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def compiled(params: tuple[tuple[str, Any], ...], *arrays: Any) -> Any:
+        return primitive.bind(*arrays, **dict(params))
+
+    primitive.def_impl(lambda *arrays, **params: compiled(tuple(params.items()), *arrays))
+    mlir.register_lowering(primitive, lower)
     ad.primitive_jvps[primitive] = jvp
     batching.primitive_batchers[primitive] = batch
     return primitive
@@ -193,13 +219,13 @@ _multiply_p = _primitive(
     "kfc_multiply",
     _call_multiply,
     split_multiply,
-    lambda x, a, b, features, program: [((x.shape[0], features), x.dtype)],
+    lambda x, a, b, features, **_: [((x.shape[0], features), x.dtype)],
 )
 _gradients_p = _primitive(
     "kfc_gradients",
     _call_gradients,
     split_gradients,
-    lambda x, a, b, g, program: [(v.shape, v.dtype) for v in (x, a, b)],
+    lambda x, a, b, g, **_: [(v.shape, v.dtype) for v in (x, a, b)],
 )
 # Otherwise a lowering does not know the devices that a program is split over.
 with contextlib.suppress(ImportError):

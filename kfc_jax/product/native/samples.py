@@ -5,9 +5,7 @@ from __future__ import annotations
 from kfc_jax.product.native.builder import BYTES, Code, Index, Value
 
 
-def read(
-    code: Code, dtype: str, target: Value, source: Value, count: int, padded: int
-) -> None:
+def read(code: Code, dtype: str, target: Value, source: Value, count: int, padded: int) -> None:
     """Copies `count` numbers of a type to numbers that are computed with, and zeros after them."""
     if dtype != "bfloat16":
         code.copy(target, source, count * code.number_bytes)

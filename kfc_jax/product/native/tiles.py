@@ -9,8 +9,11 @@ far as there are registers.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from kfc_jax.product.native.builder import Code, Index, Value
+
+from kfc_jax.product.native.builder import BYTES, Code, Index, Value
+from kfc_jax.product.native.host import Host
 
 _MOST_ADDITIONS = 224  # written out in one turn of a tile's loop
 _LATENCY = 8.0  # additions that two units of a CPU have under way: 4 cycles each
@@ -46,8 +49,7 @@ def multiply(
     """
     m, n, k = sizes
     lanes = code.lanes
-    vectors = -(-n // lanes)
-    row_parts, column_parts = _tiling(code, m, vectors, k)
+    row_parts, column_parts, _ = _tiling(code.host.registers, m, -(-n // lanes), k)
     first = 0
     for width, count in column_parts:
         # The last tile of the last column may end within a vector.
@@ -64,9 +66,14 @@ def multiply(
         first += width * count
 
 
-def padded_flops(m: int, n: int, k: int, lanes: int) -> int:
-    """Returns the FLOPs of a product, lanes that are masked counted."""
-    return 2 * m * k * -(-n // lanes) * lanes
+def half_cycles(sizes: tuple[int, int, int], host: Host, compute: str) -> float:
+    """Returns the half cycles that a product of sizes `(m, n, k)` is expected to take on one core.
+
+    It is a count for a CPU with two units that add and two that load, all in the nearest cache.
+    """
+    m, n, k = sizes
+    lanes = host.vector_bytes // BYTES[compute]
+    return k * _tiling(host.registers, m, -(-n // lanes), k)[2]
 
 
 def transpose(code: Code, rows: int, columns: int, source: Matrix, target: Value) -> None:
@@ -77,7 +84,9 @@ def transpose(code: Code, rows: int, columns: int, source: Matrix, target: Value
             origin = code.add(code.mul(i, 4 * source.row), code.mul(j, 4))
             block = [code.at(source.pointer, code.add(origin, r * source.row)) for r in range(4)]
             goal = code.add(code.mul(j, 4 * rows), code.mul(i, 4))
-            _transpose_block(code, block, [code.at(target, code.add(goal, r * rows)) for r in range(4)])
+            _transpose_block(
+                code, block, [code.at(target, code.add(goal, r * rows)) for r in range(4)]
+            )
     edges = ((4 * whole_rows, rows, 0, columns), (0, 4 * whole_rows, 4 * whole_columns, columns))
     for first_row, last_row, first_column, last_column in edges:
         if first_row < last_row and first_column < last_column:
@@ -98,24 +107,28 @@ def _transpose_block(code: Code, sources: list[Value], targets: list[Value]) -> 
 
     low = [shuffle(rows[0], rows[1], (0, 4, 1, 5)), shuffle(rows[2], rows[3], (0, 4, 1, 5))]
     high = [shuffle(rows[0], rows[1], (2, 6, 3, 7)), shuffle(rows[2], rows[3], (2, 6, 3, 7))]
-    columns = [shuffle(*half, lanes) for half in (low, high) for lanes in ((0, 1, 4, 5), (2, 3, 6, 7))]
+    columns = [
+        shuffle(*half, lanes) for half in (low, high) for lanes in ((0, 1, 4, 5), (2, 3, 6, 7))
+    ]
     for column, target in zip(columns, targets, strict=True):
         code.do(f"store {four} {column}, ptr {target}, align {code.number_bytes}")
 
 
-def _tiling(
-    code: Code, m: int, vectors: int, k: int
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Returns runs of equal tile heights, and of equal tile widths, that cover a product.
+_Runs = tuple[tuple[int, int], ...]
 
-    The cost of a tile is counted in half cycles of a CPU with two units that add and two that
-    load, for one number of the inner side: additions, loads, or the latency of a chain of
-    additions, whichever is most; and what loading and storing the sums adds, spread over the side.
+
+@functools.cache
+def _tiling(registers: int, m: int, vectors: int, k: int) -> tuple[_Runs, _Runs, float]:
+    """Returns runs of equal tile heights, and of widths, that cover a product, and their cost.
+
+    The cost of a tile is counted in half cycles for one number of the inner side: additions, loads,
+    or the latency of a chain of additions, whichever is most; and what loading and storing the sums
+    adds, spread over the side.
     """
     best, answer = float("inf"), None
     for width, height in itertools.product(range(1, 7), range(1, 15)):
         # The sums, a row of B and one number of A must find registers.
-        if width * height + width + 1 > code.host.registers or width > vectors or height > m:
+        if width * height + width + 1 > registers or width > vectors or height > m:
             continue
         columns, rows = _parts(vectors, -(-vectors // width)), _parts(m, -(-m // height))
         cost = sum(
@@ -125,19 +138,19 @@ def _tiling(
         )
         if cost < best:
             best, answer = cost, (rows, columns)
-    assert answer is not None
-    return answer
+    assert answer is not None  # a tile of one register fits everywhere
+    return *answer, best
 
 
-def _parts(total: int, count: int) -> list[tuple[int, int]]:
+def _parts(total: int, count: int) -> _Runs:
     """Splits a total into `count` parts of about equal size; returns (size, how many) of each."""
     base, more = divmod(total, count)
-    return [(size, times) for size, times in ((base + 1, more), (base, count - more)) if times]
+    return tuple((size, n) for size, n in ((base + 1, more), (base, count - more)) if n)
 
 
 def _rows(
     code: Code,
-    parts: list[tuple[int, int]],
+    parts: _Runs,
     widths: list[int],
     k: int,
     a: Matrix,
@@ -180,13 +193,17 @@ def _tile(
         (i, j): code.load(c_at(i, j), widths[j]) if add else "zeroinitializer" for i, j in cells
     }
     unroll = next(
-        u for u in (8, 7, 6, 5, 4, 3, 2, 1) if k % u == 0 and (u == 1 or u * len(cells) <= _MOST_ADDITIONS)
+        u
+        for u in (8, 7, 6, 5, 4, 3, 2, 1)
+        if k % u == 0 and (u == 1 or u * len(cells) <= _MOST_ADDITIONS)
     )
     with code.loop(k // unroll, carried=sums) as turn:
         a_k = code.at(a.pointer, code.mul(turn, unroll * a.column))
         b_k = code.at(b, code.mul(turn, unroll * b_row))
         for u in range(unroll):
-            row = [code.load(code.at(b_k, u * b_row + j * code.lanes), w) for j, w in enumerate(widths)]
+            row = [
+                code.load(code.at(b_k, u * b_row + j * code.lanes), w) for j, w in enumerate(widths)
+            ]
             for i in range(height):
                 number = code.repeat(code.at(a_k, u * a.column + i * a.row))
                 for j, vector in enumerate(row):
