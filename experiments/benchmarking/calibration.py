@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -52,7 +53,8 @@ def calibrate(path: Path, say: Callable[[str], None] = print) -> Costs:
     platform = jax.default_backend()
     before = costs_of(platform)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()  # raises now rather than at the end
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass  # raises now rather than at the end, and leaves nothing if it is interrupted
     start, measurements = time.monotonic(), []
     for count, (case, measured) in enumerate(measure(CASES, before), 1):
         measurements += measured
