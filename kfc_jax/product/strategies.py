@@ -25,7 +25,9 @@ from kfc_jax.product.factors import (
     form_kernel_by_rows,
     merge_factors,
 )
-from kfc_jax.product.program import UNROLL, Pair, Program, pair_of
+from kfc_jax.product.native import gradients as native_gradients
+from kfc_jax.product.native import multiply as native_multiply
+from kfc_jax.product.program import UNROLL, Pair, Program, merged_structure, pair_of
 from kfc_jax.structures import KroneckerStructure
 
 Prepared = tuple[Array, ...]
@@ -51,6 +53,11 @@ def multiply(
       factors: the factors of all terms, also of those that the program does not multiply by.
       recompute: whether differentiation of the result keeps ``x`` and the factors alone.
     """
+    if program.strategy == "native":
+        a, b = _merged(program, x, factors)
+        stand_in = _StandIn(program, structure, precision, recompute)
+        left_first = program.left_first
+        return native_multiply(x, a, b, structure.features, stand_in, left_first=left_first)
 
     def run(x: Array, factors: Factors) -> Array:
         prepared = _prepare(program, structure, precision, factors)
@@ -70,6 +77,11 @@ def gradients(
     g: Float[Array, "batch features"],
 ) -> tuple[Float[Array, "batch inputs"], Factors]:
     """Returns the gradients of ``sum(g * multiply(...))`` by ``x`` and by the factors."""
+    if program.strategy == "native":
+        (a, b), transpose_merge = jax.vjp(functools.partial(_merged, program, x), factors)
+        stand_in = _StandInGradients(program, structure, precision)
+        of_x, *of_pair = native_gradients(x, a, b, g, stand_in, left_first=program.left_first)
+        return of_x, transpose_merge(tuple(of_pair))[0]
     prepare = functools.partial(_prepare, program, structure, precision)
     if program.strategy == "materialize":  # the gradient is best that of one product over ranks
         prepared = prepare(factors)
@@ -87,6 +99,48 @@ def gradients(
 
     of_x, of_prepared = _map_and_sum(program, step_gradients, (x, g))
     return of_x, transpose_prepare(of_prepared)[0]
+
+
+def _merged(program: Program, x: Array, factors: Factors) -> tuple[Array, Array]:
+    """Returns both factors of a native program's term, of the type that is computed with."""
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    (index,) = program.terms
+    return merge_factors([factor.astype(dtype) for factor in factors[index]], program.split)
+
+
+@dataclasses.dataclass(frozen=True)
+class _StandIn:
+    """What XLA does in place of a native kernel; equal wherever it does the same."""
+
+    program: Program
+    structure: KroneckerStructure
+    precision: lax.PrecisionLike
+    recompute: bool = False
+
+    def __call__(self, x: Array, a: Array, b: Array) -> Array:
+        assert self.program.otherwise is not None
+        merged = merged_structure(self.structure, self.program.terms[0], self.program.split)
+        factors = ((a.astype(x.dtype), b.astype(x.dtype)),)
+        otherwise = self.program.otherwise
+        return multiply(otherwise, merged, self.precision, x, factors, recompute=self.recompute)
+
+
+@dataclasses.dataclass(frozen=True)
+class _StandInGradients:
+    """The same for the gradients."""
+
+    program: Program
+    structure: KroneckerStructure
+    precision: lax.PrecisionLike
+
+    def __call__(self, x: Array, a: Array, b: Array, g: Array) -> tuple[Array, Array, Array]:
+        assert self.program.otherwise is not None
+        merged = merged_structure(self.structure, self.program.terms[0], self.program.split)
+        factors = ((a.astype(x.dtype), b.astype(x.dtype)),)
+        of_x, ((of_a, of_b),) = gradients(
+            self.program.otherwise, merged, self.precision, x, factors, g
+        )
+        return of_x, of_a.astype(a.dtype), of_b.astype(b.dtype)
 
 
 def _prepare(
