@@ -10,7 +10,7 @@ import sys
 ROOT = pathlib.Path(__file__).parents[4]
 
 
-def python(*arguments: str, timeout: float = 120, **environment: str) -> str:
+def python(*arguments: str, timeout: float = 300, **environment: str) -> str:
     """Returns what a process prints to both outputs; fails if it does."""
     done = start(*arguments, **environment)
     try:
