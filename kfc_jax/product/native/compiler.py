@@ -122,6 +122,7 @@ def _keep(ir: str, host: Host, object_code: bytes) -> None:
     place = _place(ir, host)
     if place is None:
         return
+    temporary = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=place.parent)
@@ -129,4 +130,5 @@ def _keep(ir: str, host: Host, object_code: bytes) -> None:
             file.write(hashlib.sha256(object_code).digest() + object_code)
         os.replace(temporary, place)
     except OSError:
-        return
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
