@@ -46,6 +46,13 @@ def worst():
     print(f"\nThe largest errors, relative to what is added up: {found}")
 
 
+@pytest.fixture(autouse=True)
+def forget_programs():
+    """Compiled programs are not kept: a thousand of them take gigabytes."""
+    yield
+    jax.clear_caches()
+
+
 def never(*arrays):
     raise AssertionError("XLA's program was taken, although there is a native kernel.")
 
