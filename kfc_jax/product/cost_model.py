@@ -20,6 +20,7 @@ import functools
 import json
 import math
 import os
+import tempfile
 from pathlib import Path
 
 COSTS_VARIABLE = "KFC_JAX_COSTS"
@@ -135,7 +136,9 @@ def costs_of(platform: str) -> Costs:
 def save_costs(costs: dict[str, Costs], path: str | os.PathLike[str]) -> None:
     """Writes constants by platform to a file that ``KFC_JAX_COSTS`` may point to."""
     text = json.dumps({name: dataclasses.asdict(cost) for name, cost in costs.items()}, indent=2)
-    Path(path).write_text(text + "\n")
+    with tempfile.NamedTemporaryFile("w", dir=Path(path).parent, delete=False) as file:
+        file.write(text + "\n")
+    os.replace(file.name, path)  # old or new, never a part
 
 
 @functools.cache
