@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.benchmarking.mlp import BATCH, CLASSES, HIDDEN, INPUTS, RANK, MLPStep
 from experiments.benchmarking.results import Entry, NetworkResult
 from experiments.benchmarking.timing import in_turns
 from experiments.config import load_config
@@ -23,8 +24,9 @@ from experiments.training import (
 )
 
 KINDS = ("dense", "kfc")
-NETWORKS = {"LeNet": "mnist.py", "SVHN small": "svhn.py:small"}
-"""The networks that can be timed, and the files of their configs."""
+_MLP = f"MLP {INPUTS}-{HIDDEN}-{HIDDEN}-{CLASSES}"
+NETWORKS = {"LeNet": "mnist.py", "SVHN small": "svhn.py:small", _MLP: None}
+"""The networks that can be timed, and the files of their configs; the MLP has none."""
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -36,8 +38,15 @@ def measure_network(name: str, seconds: float) -> NetworkResult:
       name: one of NETWORKS.
       seconds: how long to measure, about.
     """
-    config = load_config(str(_CONFIGS / NETWORKS[name]))
-    steps = {kind: TrainingStep(config, kind) for kind in KINDS}
+    file = NETWORKS[name]
+    steps: dict[str, MLPStep | TrainingStep]
+    if file is None:
+        steps, batch = {kind: MLPStep(kind) for kind in KINDS}, BATCH
+        structure = f"rank {RANK} in both hidden layers"
+    else:
+        config = load_config(str(_CONFIGS / file))
+        steps = {kind: TrainingStep(config, kind) for kind in KINDS}
+        structure, batch = config.model.fc1.structure, config.train.batch_size
     timings = in_turns(steps, seconds)
     entries = {
         kind: Entry(
@@ -47,7 +56,7 @@ def measure_network(name: str, seconds: float) -> NetworkResult:
         )
         for kind, step in steps.items()
     }
-    return NetworkResult(name, config.model.fc1.structure, config.train.batch_size, entries)
+    return NetworkResult(name, structure, batch, entries)
 
 
 class TrainingStep:

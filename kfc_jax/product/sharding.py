@@ -28,16 +28,22 @@ def gather(array: Array, keep: int = 0) -> Array:
     return jax.sharding.reshard(array, NamedSharding(sharding.mesh, PartitionSpec(*spec)))
 
 
+def varying_axes(array_type: Any) -> frozenset[str]:
+    """Returns the mesh axes that an array varies over inside ``shard_map``, by its type."""
+    axes = array_type.manual_axis_type
+    return axes.varying if axes else frozenset()
+
+
 def vary_alike(x: Array, factors: Any) -> tuple[Array, Any]:
     """Marks all arrays as varying over the same mesh axes, where they are inside ``shard_map``.
 
     Gradients of factors that all devices share are then summed over the devices.
     """
     leaves = jax.tree.leaves((x, factors))
-    axes = frozenset().union(*(getattr(jax.typeof(leaf), "vma", frozenset()) for leaf in leaves))
+    axes = frozenset().union(*(varying_axes(jax.typeof(leaf)) for leaf in leaves))
 
     def vary(leaf: Array) -> Array:
-        missing = tuple(sorted(axes - jax.typeof(leaf).vma))
+        missing = tuple(sorted(axes - varying_axes(jax.typeof(leaf))))
         return lax.pcast(leaf, missing, to="varying") if missing else leaf
 
     return jax.tree.map(vary, (x, factors)) if axes else (x, factors)

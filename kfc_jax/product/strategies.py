@@ -28,6 +28,7 @@ from kfc_jax.product.factors import (
 from kfc_jax.product.native import gradients as native_gradients
 from kfc_jax.product.native import multiply as native_multiply
 from kfc_jax.product.program import UNROLL, Pair, Program, merged_structure, pair_of
+from kfc_jax.product.sharding import varying_axes
 from kfc_jax.structures import KroneckerStructure
 
 Prepared = tuple[Array, ...]
@@ -259,7 +260,7 @@ def _map_and_sum(
 
 def _zeros_of_a_sum(shape: jax.ShapeDtypeStruct) -> Array:
     zeros = jnp.zeros(shape.shape, jnp.promote_types(shape.dtype, jnp.float32))
-    axes: frozenset[str] | None = getattr(shape, "vma", None)
+    axes = varying_axes(shape)
     return lax.pcast(zeros, tuple(sorted(axes)), to="varying") if axes else zeros
 
 

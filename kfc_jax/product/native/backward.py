@@ -10,19 +10,18 @@ from kfc_jax.product.native.builder import Code, Index, Value
 from kfc_jax.product.native.handler import BATCH, Array, Handler
 from kfc_jax.product.native.kernels import Kernel
 from kfc_jax.product.native.samples import read, sample_at, write
-from kfc_jax.product.native.tiles import Matrix, multiply, transpose
+from kfc_jax.product.native.tiles import Matrix, add_up, multiply, transpose
 
 
 def backward_handler(kernel: Kernel, slots: int) -> Handler:
     """Returns the handler.
 
     Its arguments are `x (batch, inputs)`, `A (r, n1, m1)`, `B (r, n2, m2)`, `B` transposed
-    `(r, m2, n2)` and `g (batch, features)`; its results the gradient of `x`, and for every slot
-    those of `A` (transposed, `(slots, r, m1, n1)`, if A is first) and of `B (slots, r, n2, m2)`.
+    `(r, m2, n2)` and `g (batch, features)`; its results the gradients of `x`, `A` and `B`, and room
+    for the slots: the gradients of `B` and of `A` (transposed, if A is first) of each.
     """
     (n1, m1), (n2, m2) = kernel.pair
     r, compute = kernel.rank, kernel.compute
-    of_a = (m1, n1) if kernel.left_first else (n1, m1)
     return Handler(
         name=f"{kernel.name}_{slots}",
         compute=compute,
@@ -35,26 +34,44 @@ def backward_handler(kernel: Kernel, slots: int) -> Handler:
         ],
         results=[
             Array(kernel.dtype, (BATCH, kernel.inputs)),
-            Array(compute, (slots, r, *of_a)),
-            Array(compute, (slots, r, n2, m2)),
+            Array(compute, (r, n1, m1)),
+            Array(compute, (r, n2, m2)),
+            Array(compute, (slots, kernel.factor_numbers)),
         ],
         flops=kernel.flops,
         cut=lambda code, batch, threads: (code.ceil_div(batch, slots), slots),
         unit=lambda *arguments: _unit(kernel, *arguments),
+        finish=lambda code, arrays: _add_slots(kernel, slots, code, arrays),
     )
+
+
+def _add_slots(kernel: Kernel, slots: int, code: Code, arrays: list[Value]) -> None:
+    """Writes the factors' gradients: the sums of all slots, always in the same order."""
+    *_, of_a, of_b, room = arrays
+    (n1, m1), (n2, m2) = kernel.pair
+    if slots > 1:
+        add_up(code, slots, room, room, kernel.factor_numbers)
+    size_b = kernel.rank * n2 * m2
+    code.copy(of_b, room, size_b * code.number_bytes)
+    source = code.at(room, size_b)
+    if not kernel.left_first:
+        code.copy(of_a, source, kernel.rank * n1 * m1 * code.number_bytes)
+        return
+    with code.loop(kernel.rank) as k:
+        place = code.mul(k, n1 * m1)
+        turned = Matrix(code.at(source, place), n1)
+        transpose(code, m1, n1, turned, code.at(of_a, place))
 
 
 def _unit(
     kernel: Kernel, code: Code, slot: Value, batch: Value, per_slot: Value, arrays: list[Value]
 ) -> None:
     """Writes one slot; one without samples is zero."""
-    x, a, b, b_turned, g, of_x, of_a, of_b = arrays
-    (n1, m1), (n2, m2) = kernel.pair
-    size_a, size_b = kernel.rank * n1 * m1, kernel.rank * n2 * m2
-    of_a = code.at(of_a, code.mul(slot, size_a))
-    of_b = code.at(of_b, code.mul(slot, size_b))
-    code.zero(of_a, size_a)
-    code.zero(of_b, size_b)
+    x, a, b, b_turned, g, of_x, _, _, room = arrays
+    (_, _), (n2, m2) = kernel.pair
+    of_b = code.at(room, code.mul(slot, kernel.factor_numbers))
+    of_a = code.at(of_b, kernel.rank * n2 * m2)
+    code.zero(of_b, kernel.factor_numbers)
     block = _Block(kernel, code, (x, a, b, b_turned, g, of_x, of_a, of_b))
     first = code.mul(slot, per_slot)
     last = code.min(code.add(first, per_slot), batch)

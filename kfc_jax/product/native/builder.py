@@ -226,6 +226,10 @@ class Code:
         lanes = f"<{self.lanes} x i32> zeroinitializer"
         return self.let(f"shufflevector {self.vector} {one}, {self.vector} poison, {lanes}")
 
+    def sum(self, a: Value, b: Value) -> Value:
+        """Returns `a + b` of vectors."""
+        return self.let(f"fadd {self.vector} {a}, {b}")
+
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """Returns `a * b + c` of vectors, rounded once."""
         operands = ", ".join(f"{self.vector} {value}" for value in (a, b, c))

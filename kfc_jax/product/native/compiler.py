@@ -23,15 +23,20 @@ from kfc_jax.product.native.host import Host
 
 _FOLDER = "kfc_jax_native"
 _lock = threading.Lock()
+_names: set[str] = set()  # of handlers that XLA knows
 
 
 def register(name: str, ir: str, host: Host) -> None:
-    """Compiles a handler, and registers it with XLA under its name.
+    """Compiles a handler, and registers it with XLA under its name, which happens once.
+
+    Several threads may lower programs with the same kernel at the same time.
 
     Raises:
       RuntimeError: if LLVM refuses the code.
     """
     with _lock:
+        if name in _names:  # XLA refuses a name that it knows
+            return
         engine = _engine(host)
         object_code = _kept(ir, host)
         if object_code is None:
@@ -40,9 +45,10 @@ def register(name: str, ir: str, host: Host) -> None:
         engine.add_object_file(binding.object_file.ObjectFileRef.from_data(object_code))
         engine.finalize_object()
         address = engine.get_function_address(name)
-    if not address:
-        raise RuntimeError(f"LLVM made no function {name}.")
-    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(_pointer(address)), platform="cpu")
+        if not address:
+            raise RuntimeError(f"LLVM made no function {name}.")
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(_pointer(address)), platform="cpu")
+        _names.add(name)
 
 
 def assembly(ir: str, host: Host) -> str:
@@ -116,6 +122,7 @@ def _keep(ir: str, host: Host, object_code: bytes) -> None:
     place = _place(ir, host)
     if place is None:
         return
+    temporary = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=place.parent)
@@ -123,4 +130,5 @@ def _keep(ir: str, host: Host, object_code: bytes) -> None:
             file.write(hashlib.sha256(object_code).digest() + object_code)
         os.replace(temporary, place)
     except OSError:
-        return
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)

@@ -36,7 +36,6 @@ CallFrame = _struct(
     ("stage", c_int32),
     ("arguments", Values),
     ("results", Values),
-    ("attributes", Values),
 )
 ScheduleArgs = _struct(
     "ScheduleArgs", ("context", c_void_p), ("task", c_void_p), ("data", c_void_p)

@@ -53,6 +53,7 @@ class Handler:
       cut: writes how a call is cut into units: given the batch and the number of threads, how many
         samples belong to a unit, and how many units there are.
       unit: writes one unit, given its number, the batch, the samples of a unit, and the arrays.
+      finish: writes what is left to do once all units are done, given the arrays.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Handler:
     flops: int
     cut: Callable[[Code, Value, Value], tuple[Index, Index]]
     unit: Callable[[Code, Value, Value, Value, list[Value]], None]
+    finish: Callable[[Code, list[Value]], None] | None = None
 
 
 def handler_ir(handler: Handler, host: Host) -> str:
@@ -111,12 +113,14 @@ def _entry(code: Code, handler: Handler, arrays: Sequence[Array]) -> list[str]:
         *((_BATCH, batch), (_PER_UNIT, per_unit)),
     ):
         code.set_field(shared, at, "i64", value)
-    for i, buffer in enumerate(buffers):
-        data = code.field(buffer, ffi.Buffer.data.offset, "ptr")
-        code.set_field(shared, _ARRAYS + 8 * i, "ptr", data)
+    pointers = [code.field(buffer, ffi.Buffer.data.offset, "ptr") for buffer in buffers]
+    for i, pointer in enumerate(pointers):
+        code.set_field(shared, _ARRAYS + 8 * i, "ptr", pointer)
     _call_helpers(code, api, context, helpers, shared)
     code.do(f"call void @drain(ptr {shared})")
     _wait_until_done(code, shared, total)
+    if handler.finish:
+        handler.finish(code, pointers)
     code.do(f"call void @leave(ptr {shared})")
     code.do("ret ptr null")
     return refusal.messages

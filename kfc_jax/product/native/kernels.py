@@ -7,7 +7,7 @@ every rank, one of
     B first:  T = X @ B,    (n1, m2);   Y += A.T @ T
 
 so that all that a sample needs stays in the nearest caches. The gradients recompute `T`; those of
-the factors are summed over all samples of a slot, and the slots by XLA: which samples belong to
+the factors are summed over all samples of a slot, and the slots at the end: which samples belong to
 which slot depends on the batch alone, so the same call gives the same bits on any number of
 threads.
 """
@@ -26,7 +26,7 @@ MOST_SCRATCH = 256 * 1024
 
 _BLOCK = 64  # inner side of the factors' gradients that samples are taken together for
 _MOST_SLOTS = 32
-_SLOT_SHARE = 64  # FLOPs of all samples, at least, for a number in all slots
+_SLOT_SHARE = 800  # FLOPs of all samples, at least, for a number in all slots
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +103,11 @@ class Kernel:
         """FLOPs of one sample."""
         return sum(2 * math.prod(sizes) for sizes in self._products())
 
+    @property
+    def factor_numbers(self) -> int:
+        """How many numbers both factors have."""
+        return self.rank * sum(n * m for n, m in self.pair)
+
     def half_cycles(self, host: Host) -> float:
         """Half cycles of one core that the products of one sample take, masked lanes counted."""
         return sum(half_cycles(sizes, host, self.compute) for sizes in self._products())
@@ -112,9 +117,7 @@ class Kernel:
 
         Few where they are large for the work that there is, as each is written and read again.
         """
-        (n1, m1), (n2, m2) = self.pair
-        numbers = self.rank * (n1 * m1 + n2 * m2)
-        affordable = batch * self.flops // (_SLOT_SHARE * numbers)
+        affordable = batch * self.flops // (_SLOT_SHARE * self.factor_numbers)
         return max(1, min(batch, _MOST_SLOTS, max(affordable, 4)))
 
     def _products(self) -> list[tuple[int, int, int]]:

@@ -66,6 +66,25 @@ def multiply(
         first += width * count
 
 
+def add_up(code: Code, count: int, source: Value, target: Value, size: int) -> None:
+    """Writes the sum of `count` arrays of `size` numbers that lie one after the other."""
+    lanes = code.lanes
+
+    def piece(position: Index, width: int) -> None:
+        sums = {"sum": code.load(code.at(source, position), width)}
+        with code.loop(count, 1, carried=sums) as number:
+            place = code.add(code.mul(number, size), position)
+            sums["sum"] = code.sum(sums["sum"], code.load(code.at(source, place), width))
+        code.store(sums["sum"], code.at(target, position), width)
+
+    whole, rest = divmod(size, lanes)
+    if whole:
+        with code.loop(whole) as i:
+            piece(code.mul(i, lanes), lanes)
+    if rest:
+        piece(whole * lanes, rest)
+
+
 def half_cycles(sizes: tuple[int, int, int], host: Host, compute: str) -> float:
     """Returns the half cycles that a product of sizes `(m, n, k)` is expected to take on one core.
 

@@ -116,3 +116,16 @@ def test_calibration_writes_constants_that_the_planner_reads(tmp_path, monkeypat
     monkeypatch.setenv("KFC_JAX_COSTS", str(path))
     assert costs_of("cpu") == costs
     assert any("fitted: relative error" in line for line in said)
+
+
+def test_an_interrupted_calibration_leaves_no_file(tmp_path, monkeypatch):
+    from experiments.benchmarking import calibration
+
+    def interrupted(cases, costs):
+        yield from ()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(calibration, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(tmp_path / "costs.json", lambda _: None)
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.benchmarking import networks
+from experiments.benchmarking import mlp, networks
 from tests.experiments import tiny
 
 
@@ -29,3 +29,15 @@ def test_a_step_trains_and_the_kind_of_its_layer_is_the_one_asked_for(tiny_netwo
     names = {kind: set(step._state.params["fc1"]) for kind, step in steps.items()}
     assert "kernel" in names["dense"]
     assert "kernel_0_0" in names["kfc"]
+
+
+def test_the_mlp_trains_with_both_kinds_of_layer(monkeypatch):
+    monkeypatch.setattr(mlp, "HIDDEN", 64)
+    (name,) = (name for name, file in networks.NETWORKS.items() if file is None)
+    found = networks.measure_network(name, 1e-3)
+    assert found.batch == mlp.BATCH
+    assert all(entry.timing.median > 0 for entry in found.entries.values())
+    step = mlp.MLPStep("kfc")
+    before = step._state[0]["params"]["KFCDense_1"]["kernel_0_0"].copy()
+    step()
+    assert (step._state[0]["params"]["KFCDense_1"]["kernel_0_0"] != before).any()
