@@ -49,12 +49,13 @@ def line(result: CaseResult) -> str:
 def network_line(network: NetworkResult) -> str:
     """Returns a network's numbers."""
     times = {kind: entry.timing for kind, entry in network.entries.items()}
-    dense, kfc = times["dense"], times["kfc"]
+    dense, kfc, alone = times["dense"], times["kfc"], times.get("convolutions")
     if not dense or not kfc:
         return f"{network.name}: not measured"
     return (
         f"{network.name}, batch {network.batch}, a training step: dense {duration(dense.median)}, "
         f"{network.structure} {duration(kfc.median)}, {dense.median / kfc.median:.2f}x"
+        + (f"; its convolutions alone {duration(alone.median)}" if alone else "")
     )
 
 
