@@ -96,6 +96,13 @@ def test_there_is_no_native_kernel_for_other_types(dtype):
     assert program.strategy != "native"
 
 
+@pytest.mark.parametrize("sizes", [(500, 10), (13, 3755)])
+def test_three_factors_that_are_padded_by_more_than_two_may_be_have_a_plan(sizes):
+    structure = KroneckerStructure.balanced(*sizes, num_factors=3)
+    plan = make_plan(structure, 64, CPU, strategy="native", host=HOST)
+    assert [program.terms for program in plan] == [(0,)]
+
+
 @given(structures(max_terms=1), st.integers(1, 300), st.booleans())
 def test_what_stands_in_for_a_native_kernel_is_a_program_of_xla(structure, batch, backward):
     for program in make_plan(
