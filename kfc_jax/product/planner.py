@@ -192,7 +192,7 @@ def _native(structure: KroneckerStructure, index: int, case: _Case) -> Iterator[
     for split in range(1, term.num_factors):
         if term.rank > KroneckerTerm(pair_of(term, split)).max_rank:
             continue  # more products than two such factors can use
-        merged = merged_structure(structure, index, split)
+        merged = merged_structure(term, split)
         (pair_term,) = merged.terms
         otherwise = None
         for left_first in (True, False):
