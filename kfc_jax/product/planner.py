@@ -190,12 +190,9 @@ def _native(structure: KroneckerStructure, index: int, case: _Case) -> Iterator[
         return
     term = structure.terms[index]
     for split in range(1, term.num_factors):
-        pair = KroneckerTerm(pair_of(term, split))
-        if term.rank > pair.max_rank:
+        if term.rank > KroneckerTerm(pair_of(term, split)).max_rank:
             continue  # more products than two such factors can use
-        if not structure.fits(pair):
-            continue  # three small factors may be padded by more than two
-        merged = merged_structure(structure, index, split)
+        merged = merged_structure(term, split)
         (pair_term,) = merged.terms
         otherwise = None
         for left_first in (True, False):

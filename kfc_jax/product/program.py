@@ -63,11 +63,12 @@ def pair_of(term: KroneckerTerm, split: int) -> Pair:
     return left, right
 
 
-def merged_structure(structure: KroneckerStructure, index: int, split: int) -> KroneckerStructure:
-    """Returns the structure of one term once the factors left and right of a split are formed."""
-    term = structure.terms[index]
-    merged = KroneckerTerm(pair_of(term, split), term.rank)
-    return KroneckerStructure((merged,), structure.inputs, structure.features)
+def merged_structure(term: KroneckerTerm, split: int) -> KroneckerStructure:
+    """Returns the structure of a term once the factors left and right of a split are formed.
+
+    It has no padding: how much is allowed depends on the number of factors.
+    """
+    return KroneckerStructure((KroneckerTerm(pair_of(term, split), term.rank),))
 
 
 def check_strategy(strategy: str) -> None:

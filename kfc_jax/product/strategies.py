@@ -110,38 +110,54 @@ def _merged(program: Program, x: Array, factors: Factors) -> tuple[Array, Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class _StandIn:
+class _InPlaceOfNative:
     """What XLA does in place of a native kernel; equal wherever it does the same."""
 
     program: Program
     structure: KroneckerStructure
     precision: lax.PrecisionLike
-    recompute: bool = False
 
-    def __call__(self, x: Array, a: Array, b: Array) -> Array:
+    @property
+    def merged(self) -> KroneckerStructure:
+        """The structure of both factors, without padding."""
+        return merged_structure(self.structure.terms[self.program.terms[0]], self.program.split)
+
+    @property
+    def otherwise(self) -> Program:
+        """XLA's program."""
         assert self.program.otherwise is not None
-        merged = merged_structure(self.structure, self.program.terms[0], self.program.split)
-        factors = ((a.astype(x.dtype), b.astype(x.dtype)),)
-        otherwise = self.program.otherwise
-        return multiply(otherwise, merged, self.precision, x, factors, recompute=self.recompute)
+        return self.program.otherwise
 
 
 @dataclasses.dataclass(frozen=True)
-class _StandInGradients:
-    """The same for the gradients."""
+class _StandIn(_InPlaceOfNative):
+    """The product."""
 
-    program: Program
-    structure: KroneckerStructure
-    precision: lax.PrecisionLike
+    recompute: bool
+
+    def __call__(self, x: Array, a: Array, b: Array) -> Array:
+        factors = ((a.astype(x.dtype), b.astype(x.dtype)),)
+        x = _padded(x, self.merged.inputs)
+        call = (self.otherwise, self.merged, self.precision, x, factors)
+        return multiply(*call, recompute=self.recompute)[:, : self.structure.features]
+
+
+@dataclasses.dataclass(frozen=True)
+class _StandInGradients(_InPlaceOfNative):
+    """The gradients."""
 
     def __call__(self, x: Array, a: Array, b: Array, g: Array) -> tuple[Array, Array, Array]:
-        assert self.program.otherwise is not None
-        merged = merged_structure(self.structure, self.program.terms[0], self.program.split)
         factors = ((a.astype(x.dtype), b.astype(x.dtype)),)
+        x, g = _padded(x, self.merged.inputs), _padded(g, self.merged.features)
         of_x, ((of_a, of_b),) = gradients(
-            self.program.otherwise, merged, self.precision, x, factors, g
+            self.otherwise, self.merged, self.precision, x, factors, g
         )
+        of_x = of_x[:, : self.structure.inputs]
         return of_x, of_a.astype(a.dtype), of_b.astype(b.dtype)
+
+
+def _padded(x: Array, size: int) -> Array:
+    return jnp.pad(x, ((0, 0), (0, size - x.shape[1])))
 
 
 def _prepare(
@@ -179,7 +195,7 @@ def _step(
     if program.strategy == "materialize":
         return dot(x, prepared[0], (((1,), (0,)), ((), ())))
     term = structure.terms[program.terms[0]]
-    x = jnp.pad(x, ((0, 0), (0, term.inputs - structure.inputs)))
+    x = _padded(x, term.inputs)
     if program.split:
         y = _two_factors(program, pair_of(term, program.split), dot, prepared, x)
     else:

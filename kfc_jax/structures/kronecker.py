@@ -84,7 +84,7 @@ class KroneckerStructure(SumOfFactors):
             elif size < 1:
                 raise ValueError(f"A kernel needs at least 1 of {side}, got {size}.")
             object.__setattr__(self, side, whole_number(f"The number of {side}", size))
-        if not all(self.fits(term) for term in terms):
+        if not all(self._fits(term) for term in terms):
             raise ValueError(self._misfit_message())
 
     @classmethod
@@ -291,8 +291,7 @@ class KroneckerStructure(SumOfFactors):
             flops += term.materialize_flops if dense else term.factored_flops(batch)
         return flops
 
-    def fits(self, term: KroneckerTerm) -> bool:
-        """Returns whether a term has the kernel's size, up to the padding that it may have."""
+    def _fits(self, term: KroneckerTerm) -> bool:
         return all(
             size <= padded <= largest_allowed_size(size, term.num_factors)
             for size, padded in ((self.inputs, term.inputs), (self.features, term.features))
@@ -300,12 +299,12 @@ class KroneckerStructure(SumOfFactors):
 
     def _misfit_message(self) -> str:
         nearest = tuple(
-            term if self.fits(term) else nearest_term(term, self.inputs, self.features)
+            term if self._fits(term) else nearest_term(term, self.inputs, self.features)
             for term in self.terms
         )
         suggestion = str(KroneckerStructure(nearest, self.inputs, self.features))
         sizes = " and ".join(
-            dict.fromkeys(f"{t.inputs}x{t.features}" for t in self.terms if not self.fits(t))
+            dict.fromkeys(f"{t.inputs}x{t.features}" for t in self.terms if not self._fits(t))
         )
         return (
             f"Structure '{format_terms(self.terms)}' gives a kernel of {sizes}, but the layer "

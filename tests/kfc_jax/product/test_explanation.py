@@ -25,7 +25,7 @@ def test_it_prints_strategy_costs_and_when_dense_is_as_fast():
     text = str(explain("4:64x64*64x64", 1024, "cpu"))
     for word in ("4:64x64*64x64", "4096x4096", "batch 1024", "cpu", "first", "GFLOP planned"):
         assert word in text
-    found = explain("16:28x32*28x32", 64, "cpu")
+    found = explain("32:28x32*28x32", 64, "cpu")
     assert f"dense is as fast from batch {found.dense_as_fast_from_batch} on" in str(found)
     assert "dense is slower up to batch 65,536" in str(explain("1:64x64*64x64", 1, "cpu"))
     assert "form the kernel" in str(explain("64:8x8*8x8", 10_000, "cpu"))
@@ -41,11 +41,11 @@ def test_it_is_faster_up_to_the_rank_that_it_tells():
 
 
 def test_from_the_batch_that_it_tells_dense_is_as_fast():
-    batch = explain("16:28x32*28x32", 1, "cpu").dense_as_fast_from_batch
+    batch = explain("32:28x32*28x32", 1, "cpu").dense_as_fast_from_batch
     assert batch > 1
     for larger in (batch, 2 * batch, 2**16):
-        assert explain("16:28x32*28x32", larger, "cpu").speedup <= 1
-    assert explain("16:28x32*28x32", batch // 2, "cpu").speedup > 1
+        assert explain("32:28x32*28x32", larger, "cpu").speedup <= 1
+    assert explain("32:28x32*28x32", batch // 2, "cpu").speedup > 1
     assert explain("1:64x64*64x64", 1, "cpu").dense_as_fast_from_batch is None
 
 
