@@ -7,9 +7,10 @@ over what is done, each kind of work with its own constant::
               + touched * per_touched_byte + moved * per_moved_byte + spilled * per_spilled_byte
               + native * per_half_cycle
 
-The constants that ship for the CPU were fitted to measurements on two cores of an x86 server; those
-for other platforms are data-sheet figures, not measured. A file of constants for the machine at
-hand, as ``python -m experiments.benchmark --calibrate`` writes it, is read from the path in the
+The constants that ship for CPUs were fitted to measurements on two cores of an x86 server, once
+with its vectors of 64 bytes (AVX-512) and once with 32 (AVX2, taken for narrower ones as well);
+those for other platforms are data-sheet figures, not measured. A file of constants for the machine
+at hand, as ``python -m experiments.benchmark --calibrate`` writes it, is read from the path in the
 environment variable ``KFC_JAX_COSTS``, once per process.
 """
 
@@ -23,7 +24,10 @@ import os
 import tempfile
 from pathlib import Path
 
+from kfc_jax.product.native import host_or_none
+
 COSTS_VARIABLE = "KFC_JAX_COSTS"
+_AVX512_BYTES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,21 +103,33 @@ class Costs:
 
 _SHIPPED = {
     "cpu": Costs(
-        calls=8e-6,
-        flops=3.7e-12,
-        small=3.6e-12,
-        touched=2.5e-11,
-        moved=2.2e-10,
-        spilled=1.6e-10,
-        rounds=1.8e-6,
-        native=1.7e-10,
-        cache=8 * 2**20,
+        calls=1.41e-5,
+        flops=6.00e-12,
+        small=1.63e-12,
+        touched=2.64e-11,
+        moved=1.70e-10,
+        spilled=2.59e-10,
+        rounds=5.84e-6,
+        native=1.52e-10,
+        cache=16 * 2**20,
         loops=True,
     ),
     # Large products near the peak, limited by memory otherwise; never measured by us.
     "cuda": Costs(5e-6, 1 / 40e12, 0.0, 1 / 2e12, 1 / 1e12, 0.0, 0.0, 0.0, math.inf, loops=False),
     "tpu": Costs(2e-6, 1 / 60e12, 0.0, 1 / 1e12, 1 / 5e11, 0.0, 0.0, 0.0, math.inf, loops=False),
 }
+_SHIPPED_AVX2 = Costs(
+    calls=8.31e-6,
+    flops=6.30e-12,
+    small=3.95e-12,
+    touched=5.38e-11,
+    moved=1.24e-10,
+    spilled=0.0,
+    rounds=1.44e-6,
+    native=1.18e-10,
+    cache=2**20,
+    loops=True,
+)
 _OTHER_NAMES = {"gpu": "cuda", "rocm": "cuda"}
 PLATFORMS = ("cpu", "cuda", "rocm", "gpu", "tpu")
 
@@ -130,6 +146,8 @@ def costs_of(platform: str) -> Costs:
     name = _OTHER_NAMES.get(platform, platform)
     path = os.environ.get(COSTS_VARIABLE)
     measured = _read(path) if path else {}
+    if name == "cpu" and (host := host_or_none()) and host.vector_bytes < _AVX512_BYTES:
+        return measured.get(name, _SHIPPED_AVX2)
     return measured.get(name, _SHIPPED[name])
 
 

@@ -20,7 +20,7 @@ from kfc_jax.product.native.host import Host
 BATCH = -1
 """Stands in a shape for the number of samples, which is read when the handler is called."""
 
-_WORTH_A_HELPER = 2_000_000  # FLOPs of a call below which waking a thread costs more than it gives
+_WORTH_A_HELPER = 2_000_000  # FLOPs below which waking a thread costs more than it gives
 
 # What a call's threads share: counters, then sizes, then the addresses of the arrays. The counters
 # that threads write are on a cache line of their own.
@@ -102,8 +102,8 @@ def _entry(code: Code, handler: Handler, arrays: Sequence[Array]) -> list[str]:
     threads = _num_threads(code, api, context)
     per_unit, total = handler.cut(code, batch, threads)
     helpers = code.min(code.add(threads, -1), code.add(total, -1))
-    is_small = code.let(f"icmp slt i64 {code.mul(batch, handler.flops)}, {_WORTH_A_HELPER}")
-    helpers = code.let(f"select i1 {is_small}, i64 0, i64 {helpers}")
+    work = code.mul(batch, handler.flops)
+    helpers = code.min(helpers, code.let(f"udiv i64 {work}, {_WORTH_A_HELPER}"))
 
     shared = code.let(f"call ptr @malloc(i64 {_ARRAYS + 8 * len(arrays)})")
     with code.when(code.let(f"icmp eq ptr {shared}, null")):
