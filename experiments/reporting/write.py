@@ -14,7 +14,6 @@ from experiments.reporting.compare import (
     learning_rates,
     near_dense,
     series_of,
-    start_points,
 )
 from experiments.reporting.pages import Picture, page, summary
 from experiments.reporting.pictures import (
@@ -28,7 +27,7 @@ from experiments.reporting.pictures import (
 )
 from experiments.reporting.sentences import headline, rate_findings, what_is_missing
 from experiments.reporting.tables import write_groups, write_rates, write_trials
-from experiments.reporting.trials import keep, read_sweeps
+from experiments.reporting.trials import keep, read_runs
 
 # Files that a report does not always have, so that an earlier one may have left them.
 _MAY_BE_STALE = (
@@ -69,15 +68,15 @@ def write_report(
     """
     if tolerance is not None and not 0 <= tolerance <= 100:
         raise ValueError(f"The tolerance is {tolerance:g} points; take one from 0 to 100.")
-    trials = read_sweeps(workdirs)
-    comparisons = [comparison for comparison in compare(trials) if comparison.splits]
-    missing = what_is_missing(trials, comparisons)
+    runs = read_runs(workdirs)
+    comparisons = [comparison for comparison in compare(runs) if comparison.splits]
+    missing = what_is_missing(runs, comparisons)
     out = Path(out).expanduser().absolute()
     out.mkdir(parents=True, exist_ok=True)
-    links = {t.folder: Path(os.path.relpath(t.folder, out)).as_posix() for t in trials}
+    links = {folder: Path(os.path.relpath(folder, out)).as_posix() for folder in runs.folder}
 
-    keep(trials, out)
-    write_trials(out / "trials", trials, comparisons, links)
+    keep(runs.record, out)
+    write_trials(out / "trials", runs, comparisons, links)
     write_groups(out / "groups", comparisons)
     tolerances = [
         near_dense.default_tolerance(c, c.splits[0]) if tolerance is None else float(tolerance)
@@ -86,16 +85,12 @@ def write_report(
     for old in out.iterdir():
         if re.fullmatch(_MAY_BE_STALE, old.name):
             old.unlink()
-    suffixes = [f"-{_slug(c.title)}" if len(comparisons) > 1 else "" for c in comparisons]
-    pictures = {
-        comparison.title: _draw(comparison, out, suffix)
-        for comparison, suffix in zip(comparisons, suffixes, strict=True)
-    }
-    searches = {c.title: learning_rates.rate_searches(c, trials) for c in comparisons}
-    rates = {
-        c.title: _draw_rates(c, searches[c.title], out, suffix)
-        for c, suffix in zip(comparisons, suffixes, strict=True)
-    }
+    pictures, searches, rates = {}, {}, {}
+    for c in comparisons:
+        suffix = f"-{_slug(c.title)}" if len(comparisons) > 1 else ""
+        pictures[c.title] = _draw(c, out, suffix)
+        searches[c.title] = learning_rates.rate_searches(c, runs)
+        rates[c.title] = _draw_rates(c, searches[c.title], out, suffix)
     write_rates(out / "learning_rates", ((c, s) for c in comparisons for s in searches[c.title]))
     shown = {
         title: {p.svg.name.partition("-")[0].partition(".")[0]: _png(p) for p in made}
@@ -104,7 +99,7 @@ def write_report(
     (out / "summary.md").write_text(summary(comparisons, tolerances, missing, shown, rates))
     created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     (out / "index.html").write_text(
-        page(trials, comparisons, tolerances, missing, pictures, rates, links, created)
+        page(runs, comparisons, tolerances, missing, pictures, rates, links, created)
     )
     said = [
         f"{comparison.title}: {sentence}"
@@ -124,40 +119,35 @@ def _png(picture: Picture) -> str:
 def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
     """Draws a comparison's pictures; the trade-off is always there and comes first."""
     split = comparison.splits[0]
-    started, series = start_points.started_groups(comparison, split), series_of(comparison, split)
-    made = [
-        ("tradeoff", tradeoff_figure(comparison, split), f"{split} error against size"),
-        (
-            "budgets",
+    made = {
+        "tradeoff": (tradeoff_figure(comparison, split), f"{split} error against size"),
+        "budgets": (
             budget_figure(comparison, split),
             f"structures at about equal {comparison.size_label('layer_parameters')}; bars are the "
             "standard deviation over seeds",
         ),
-        (
-            "curves",
+        "curves": (
             curve_figure(comparison, split),
             "learning curves, mean over seeds; bands are the standard deviation",
         ),
-        (
-            "starts",
-            start_figure(comparison, split, started) if started else None,
+        "starts": (
+            start_figure(comparison, split),
             f"{split} error against size, of models trained from scratch and of decomposed ones",
         ),
-        (
-            "series",
-            series_figure(comparison, split, series)
-            if any(one.has_both for one in series)
-            else None,
+        "series": (
+            series_figure(comparison, split, series_of(comparison, split)),
             f"{split} error of KFC and low rank against size, for every start and trunk",
         ),
+    }
+    return [
+        Picture(
+            style.save(figure, out / f"{name}{suffix}")[1],
+            f"{comparison.title}: {caption}.",
+            name == "tradeoff",
+        )
+        for name, (figure, caption) in made.items()
+        if figure
     ]
-    pictures = []
-    for name, figure, caption in made:
-        if figure is None:
-            continue
-        _, svg = style.save(figure, out / f"{name}{suffix}")
-        pictures.append(Picture(svg, f"{comparison.title}: {caption}.", name == "tradeoff"))
-    return pictures
 
 
 def _draw_rates(

@@ -8,12 +8,12 @@ from experiments.reporting.pictures import budget_figure, curve_figure, tradeoff
 from experiments.reporting.pictures.equal_size import budgets
 from experiments.reporting.pictures.learning_curves import mean_curve
 from experiments.reporting.pictures.style import log_ticks, save
-from experiments.reporting.trials import read_sweeps
+from experiments.reporting.trials import read_runs
 from tests.experiments.reporting import folders
 
 
 def comparison_of(workdir):
-    (comparison,) = compare(read_sweeps([workdir]))
+    (comparison,) = compare(read_runs([workdir]))
     return comparison
 
 
@@ -29,13 +29,13 @@ def test_the_tradeoff_names_the_front_of_every_panel(finished_sweep):
     assert flops.get_xlabel().startswith("FLOPs per example")
     named = texts_of(figure)
     for size in ("parameters", "flops"):
-        for group in pareto_front(comparison.groups, size, "test"):
+        for group in pareto_front(comparison.on("test"), size).itertuples():
             assert group.label in named
 
 
 def test_the_dense_error_is_a_line(finished_sweep):
     comparison = comparison_of(finished_sweep)
-    mean = comparison.dense("test").error("test").mean
+    mean = comparison.dense("test").test_error
     for axes in tradeoff_figure(comparison, "test").axes:
         lines = [np.asarray(line.get_ydata(), float) for line in axes.lines]
         assert any(len(y) == 2 and np.all(y == mean) for y in lines)
@@ -71,8 +71,8 @@ def test_many_on_the_front_are_thinned_and_the_rest_is_counted(tmp_path):
     cases = [(folders.low_rank(rank), 0.2 / rank) for rank in range(1, 25)]
     comparison = comparison_of(folders.write_sweep(tmp_path / "s", cases, seeds=(0,)))
     named = texts_of(tradeoff_figure(comparison, "test", sizes=["parameters"]))
-    front = pareto_front(comparison.groups, "parameters", "test")
-    shown = [group for group in front if group.label in named]
+    front = list(pareto_front(comparison.on("test"), "parameters").label)
+    shown = [label for label in front if label in named]
     assert front[0] in shown
     assert front[-1] in shown
     assert f"and {len(front) - len(shown)} more, in the table" in named
@@ -81,7 +81,7 @@ def test_many_on_the_front_are_thinned_and_the_rest_is_counted(tmp_path):
 def test_budgets_hold_layers_of_equal_size_and_no_single_ones(finished_sweep):
     comparison = comparison_of(finished_sweep)
     found = budgets(comparison, "test")
-    sizes = [[group.sizes["layer_parameters"] for group in budget] for budget in found]
+    sizes = [list(budget.layer_parameters) for budget in found]
     assert sizes == [
         [1300, 1300, 1570],
         [2600, 2600, 2870, 3140],
@@ -92,7 +92,7 @@ def test_budgets_hold_layers_of_equal_size_and_no_single_ones(finished_sweep):
     figure = budget_figure(comparison, "test")
     assert len(figure.axes) == len(found)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    errors = {f"{g.label}  ": g.error("test").mean for g in found[0]}
+    errors = {f"{g.label}  ": g.test_error for g in found[0].itertuples()}
     means = [errors[label[: label.rindex(" ") + 1]] for label in labels]
     assert means == sorted(means)
 
@@ -104,10 +104,10 @@ def test_without_two_of_equal_size_there_is_no_budget_picture(tmp_path):
 
 
 def test_a_mean_curve_is_the_mean_over_seeds(finished_sweep):
-    group = comparison_of(finished_sweep).groups[0]
+    group = comparison_of(finished_sweep).groups.iloc[0]
     curve = mean_curve(group)
-    third = [dict(trial.curve)[3.0] for trial in group.trials]
-    assert dict(curve)[3.0].mean == pytest.approx(np.mean(third))
+    third = [dict(trial.curve)[3.0] for trial in group.records]
+    assert curve["mean"][3.0] == pytest.approx(np.mean(third))
 
 
 def test_without_metrics_there_are_no_curves(tmp_path):
