@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from experiments.reporting.compare import (
     Comparison,
     compare,
@@ -15,7 +17,7 @@ from experiments.reporting.compare import (
     near_dense,
     series_of,
 )
-from experiments.reporting.pages import Picture, page, summary
+from experiments.reporting.pages import Part, Picture, page, summary
 from experiments.reporting.pictures import (
     budget_figure,
     curve_figure,
@@ -78,42 +80,35 @@ def write_report(
     keep(runs.record, out)
     write_trials(out / "trials", runs, comparisons, links)
     write_groups(out / "groups", comparisons)
-    tolerances = [
-        near_dense.default_tolerance(c, c.splits[0]) if tolerance is None else float(tolerance)
-        for c in comparisons
-    ]
     for old in out.iterdir():
         if re.fullmatch(_MAY_BE_STALE, old.name):
             old.unlink()
-    pictures, searches, rates = {}, {}, {}
-    for c in comparisons:
-        suffix = f"-{_slug(c.title)}" if len(comparisons) > 1 else ""
-        pictures[c.title] = _draw(c, out, suffix)
-        searches[c.title] = learning_rates.rate_searches(c, runs)
-        rates[c.title] = _draw_rates(c, searches[c.title], out, suffix)
-    write_rates(out / "learning_rates", ((c, s) for c in comparisons for s in searches[c.title]))
-    shown = {
-        title: {p.svg.name.partition("-")[0].partition(".")[0]: _png(p) for p in made}
-        for title, made in pictures.items()
-    }
-    (out / "summary.md").write_text(summary(comparisons, tolerances, missing, shown, rates))
+    parts = []
+    for comparison in comparisons:
+        suffix = f"-{_slug(comparison.title)}" if len(comparisons) > 1 else ""
+        near = near_dense.default_tolerance(comparison, comparison.splits[0])
+        parts.append(
+            Part(
+                comparison,
+                near if tolerance is None else float(tolerance),
+                _draw(comparison, out, suffix),
+                _draw_rates(comparison, runs, out, suffix),
+            )
+        )
+    searches = [(part.comparison, search) for part in parts for search, _ in part.rates]
+    write_rates(out / "learning_rates", searches)
+    (out / "summary.md").write_text(summary(parts, missing))
     created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    (out / "index.html").write_text(
-        page(runs, comparisons, tolerances, missing, pictures, rates, links, created)
-    )
+    (out / "index.html").write_text(page(runs, parts, missing, links, created))
     said = [
-        f"{comparison.title}: {sentence}"
-        for comparison, points in zip(comparisons, tolerances, strict=True)
+        f"{part.comparison.title}: {sentence}"
+        for part in parts
         for sentence in (
-            *headline(comparison, comparison.splits[0], "parameters", points),
-            *(said for search in searches[comparison.title] for said in rate_findings(search)),
+            *headline(part.comparison, part.comparison.splits[0], "parameters", part.tolerance),
+            *(sentence for search, _ in part.rates for sentence in rate_findings(search)),
         )
     ]
     return said + missing
-
-
-def _png(picture: Picture) -> str:
-    return picture.svg.with_suffix(".png").name
 
 
 def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
@@ -141,9 +136,9 @@ def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
     }
     return [
         Picture(
+            name,
             style.save(figure, out / f"{name}{suffix}")[1],
             f"{comparison.title}: {caption}.",
-            name == "tradeoff",
         )
         for name, (figure, caption) in made.items()
         if figure
@@ -151,14 +146,13 @@ def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
 
 
 def _draw_rates(
-    comparison: Comparison, searches: Sequence[learning_rates.RateSearch], out: Path, suffix: str
+    comparison: Comparison, runs: pd.DataFrame, out: Path, suffix: str
 ) -> list[tuple[learning_rates.RateSearch, Path]]:
     """Draws a comparison's searches for learning rates, numbered from the second on."""
     drawn = []
-    for number, search in enumerate(searches, 1):
+    for number, search in enumerate(learning_rates.rate_searches(comparison, runs), 1):
         path = out / f"learning_rates{suffix}{f'-{number}' if number > 1 else ''}"
-        _, svg = style.save(rate_figure(search, comparison.title), path)
-        drawn.append((search, svg))
+        drawn.append((search, style.save(rate_figure(search, comparison.title), path)[1]))
     return drawn
 
 

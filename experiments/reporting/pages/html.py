@@ -18,6 +18,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from experiments.reporting.compare import Comparison, learning_rates, near_dense
+from experiments.reporting.pages.part import Part, Picture
 from experiments.reporting.sentences import headline, rate_findings
 from experiments.reporting.tables import (
     METHOD,
@@ -35,28 +36,10 @@ from experiments.reporting.wording import percent, points
 _HERE = Path(__file__).parent
 
 
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A picture of the page.
-
-    Attributes:
-      svg: its file.
-      caption: what it shows, in words.
-      is_plot: whether the page's own plot shows the same, so that it is needed without scripts.
-    """
-
-    svg: Path
-    caption: str
-    is_plot: bool = False
-
-
 def page(
     runs: pd.DataFrame,
-    comparisons: Sequence[Comparison],
-    tolerances: Sequence[float],
+    parts: Sequence[Part],
     missing: Sequence[str],
-    pictures: Mapping[str, Sequence[Picture]],
-    rates: Mapping[str, Sequence[tuple[learning_rates.RateSearch, Path]]],
     links: Mapping[Path, str],
     created: str,
 ) -> str:
@@ -64,11 +47,8 @@ def page(
 
     Args:
       runs: the table of all trials.
-      comparisons: those of them that are finished.
-      tolerances: for every comparison, the points of error above dense to accept at first.
+      parts: what is compared of them.
       missing: sentences on what the report lacks.
-      pictures: by a comparison's title.
-      rates: by a comparison's title, its searches for learning rates with their pictures (SVG).
       links: by a trial's folder, the path to it from the page.
       created: when the report was made, for people.
     """
@@ -80,19 +60,11 @@ def page(
         "</header>",
         "<main>",
         _missing(missing),
-        *(
-            _comparison(i, c, t, pictures.get(c.title, ()), rates.get(c.title, ()), links)
-            for i, (c, t) in enumerate(zip(comparisons, tolerances, strict=True))
-        ),
-        _trial_section(runs, comparisons, links),
+        *(_comparison(place, part, links) for place, part in enumerate(parts)),
+        _trial_section(runs, parts, links),
         "</main>",
     ]
-    data = {
-        "comparisons": [
-            _data(comparison, tolerance)
-            for comparison, tolerance in zip(comparisons, tolerances, strict=True)
-        ]
-    }
+    data = {"comparisons": [_data(part.comparison, part.tolerance) for part in parts]}
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
     )
@@ -123,17 +95,11 @@ def _missing(sentences: Sequence[str]) -> str:
     )
 
 
-def _comparison(
-    index: int,
-    comparison: Comparison,
-    tolerance: float,
-    pictures: Sequence[Picture],
-    rates: Sequence[tuple[learning_rates.RateSearch, Path]],
-    links: Mapping[Path, str],
-) -> str:
+def _comparison(place: int, part: Part, links: Mapping[Path, str]) -> str:
+    comparison, tolerance, pictures, rates = part
     split = comparison.splits[0]
     said = headline(comparison, split, "parameters", tolerance)
-    name = f"comparison-{index}"
+    name = f"comparison-{place}"
     choices = sorted({*near_dense.TOLERANCES, tolerance})
     controls = " ".join(
         [
@@ -143,8 +109,8 @@ def _comparison(
             '<label><input type="checkbox" data-part="log" checked> logarithmic error</label>',
         ]
     )
-    static = [picture for picture in pictures if not picture.is_plot]
-    fallback = "".join(_figure(picture) for picture in pictures if picture.is_plot)
+    # The page's own plot shows the trade-off, so that its picture is needed without scripts only.
+    fallback, *others = (_figure(picture) for picture in pictures)
     return f"""
 <section id="{name}" aria-labelledby="{name}-title">
 <h2 id="{name}-title">{escape(comparison.title)}</h2>
@@ -168,7 +134,7 @@ fade.</p>
 <h3>Structures</h3>
 {_filter("group-filter", "method", _methods(comparison))}
 {_group_table(comparison, links)}
-{"".join(_figure(picture) for picture in static)}
+{"".join(others)}
 {_more_tables(comparison)}
 {"".join(_rates(comparison, search, svg) for search, svg in rates)}
 </section>"""
@@ -184,7 +150,7 @@ def _rates(comparison: Comparison, search: learning_rates.RateSearch, svg: Path)
     table = _table(rate_table(search), name)
     return (
         f"<h3>Learning rates{about}</h3>{_list(rate_findings(search))}"
-        f"{_figure(Picture(svg, caption))}{table}"
+        f"{_figure(Picture('learning_rates', svg, caption))}{table}"
     )
 
 
@@ -244,10 +210,10 @@ def _by_seed(trials: Sequence[Trial], links: Mapping[Path, str]) -> str:
     return " ".join(_link(t, links, "?" if t.seed is None else t.seed) for t in trials)
 
 
-def _trial_section(
-    runs: pd.DataFrame, comparisons: Sequence[Comparison], links: Mapping[Path, str]
-) -> str:
-    compared = pd.concat([pd.Series(dtype=object), *(c.runs.structure for c in comparisons)])
+def _trial_section(runs: pd.DataFrame, parts: Sequence[Part], links: Mapping[Path, str]) -> str:
+    compared = pd.concat(
+        [pd.Series(dtype=object), *(part.comparison.runs.structure for part in parts)]
+    )
     columns = [
         Column("sweep", "sweep"),
         Column("trial", "record", lambda trial: _link(trial, links, trial.name), "markup name"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,7 @@ from experiments.reporting.compare import (
     learning_rates,
     near_dense,
 )
+from experiments.reporting.pages.part import Part
 from experiments.reporting.sentences import headline, rate_findings
 from experiments.reporting.tables import (
     METHOD,
@@ -33,52 +34,37 @@ _MOST_ROWS = 30
 _PICTURES = {"starts": "starts", "sizes": "series"}  # above which table which picture stands
 
 
-def summary(
-    comparisons: Sequence[Comparison],
-    tolerances: Sequence[float],
-    missing: Sequence[str],
-    pictures: Mapping[str, Mapping[str, str]],
-    rates: Mapping[str, Sequence[tuple[learning_rates.RateSearch, Path]]],
-) -> str:
-    """Returns the summary.
-
-    Args:
-      comparisons: what was compared.
-      tolerances: for every comparison, the points of error above dense that are acceptable.
-      missing: sentences on what the report lacks.
-      pictures: by a comparison's title, the paths of its pictures: the `tradeoff`, and that of
-        `starts` and of `series`, if there are any.
-      rates: by a comparison's title, its searches for learning rates with their pictures.
-    """
-    parts = []
-    for comparison, tolerance in zip(comparisons, tolerances, strict=True):
-        split = comparison.splits[0]
-        rows = _rows(comparison, split)
-        parts += [f"### {_plain(comparison.title)}", ""]
-        parts += _list(headline(comparison, split, "parameters", tolerance))
-        own = pictures.get(comparison.title, {})
-        about = f"{comparison.title}: {split} error"
-        if "tradeoff" in own:
-            parts += ["", _picture(f"{about} against size", own["tradeoff"])]
-        parts += ["", *_lines(_structures(comparison, rows, split))]
-        if (left_out := len(comparison.groups) - len(rows)) > 0:
-            parts.append(f"\n{left_out} more structures are in the full table.")
-        for table in comparison_tables(comparison, split):
-            parts += ["", f"#### {table.name}", ""]
-            if picture := own.get(_PICTURES.get(table.key, "")):
-                parts += [_picture(f"{about}, {table.name.lower()}", picture), ""]
-            parts += _lines(table)
-        for search, picture in rates.get(comparison.title, ()):
-            about = f"{comparison.title}: {search.split} error against learning rate"
-            settings = f" with {code(search.settings)}" if search.settings else ""
-            parts += ["", _plain(f"#### Learning rates{settings}"), ""]
-            parts += [*_list(rate_findings(search)), ""]
-            parts += [_picture(about, picture.with_suffix(".png").name), ""]
-            parts += [*_lines(rate_table(search)), "", *_lines(rate_grid(search))]
-        parts.append("")
+def summary(parts: Sequence[Part], missing: Sequence[str]) -> str:
+    """Returns the summary; `missing` are sentences on what the report lacks."""
+    lines = [line for part in parts for line in _comparison(part)]
     if missing:
-        parts += ["What is missing:", "", *_list(missing), ""]
-    return "\n".join(parts)
+        lines += ["What is missing:", "", *_list(missing), ""]
+    return "\n".join(lines)
+
+
+def _comparison(part: Part) -> list[str]:
+    comparison, split = part.comparison, part.comparison.splits[0]
+    rows = _rows(comparison, split)
+    pictures = {picture.name: picture.svg for picture in part.pictures}
+    about = f"{comparison.title}: {split} error"
+    lines = [f"### {_plain(comparison.title)}", ""]
+    lines += _list(headline(comparison, split, "parameters", part.tolerance))
+    lines += ["", _picture(f"{about} against size", pictures["tradeoff"])]
+    lines += ["", *_lines(_structures(comparison, rows, split))]
+    if (left_out := len(comparison.groups) - len(rows)) > 0:
+        lines.append(f"\n{left_out} more structures are in the full table.")
+    for table in comparison_tables(comparison, split):
+        lines += ["", f"#### {table.name}", ""]
+        if picture := pictures.get(_PICTURES.get(table.key, "")):
+            lines += [_picture(f"{about}, {table.name.lower()}", picture), ""]
+        lines += _lines(table)
+    for search, picture in part.rates:
+        settings = f" with {code(search.settings)}" if search.settings else ""
+        about = f"{comparison.title}: {search.split} error against learning rate"
+        lines += ["", _plain(f"#### Learning rates{settings}"), "", *_list(rate_findings(search))]
+        lines += ["", _picture(about, picture), "", *_lines(rate_table(search))]
+        lines += ["", *_lines(rate_grid(search))]
+    return [*lines, ""]
 
 
 def tables(comparison: Comparison, split: str) -> dict[str, list[str]]:
@@ -140,8 +126,8 @@ def _list(sentences: Sequence[str]) -> list[str]:
     return [f"- {_plain(sentence)}" for sentence in sentences]
 
 
-def _picture(alt: str, path: str) -> str:
-    return f"![{_plain(alt)}]({path})"
+def _picture(alt: str, svg: Path) -> str:
+    return f"![{_plain(alt)}]({svg.with_suffix('.png').name})"
 
 
 def _line(cells: Sequence[str]) -> str:

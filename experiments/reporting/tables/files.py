@@ -16,64 +16,37 @@ import pyarrow.parquet
 from experiments.reporting.compare import Comparison, learning_rates
 from experiments.reporting.trials import SPLITS
 
-_TEXT, _COUNT, _NUMBER, _SAYS = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-
-_IDENTITY = {"data": _TEXT, "model": _TEXT, "method": _TEXT, "structure": _TEXT, "settings": _TEXT}
-_COSTS = {
-    "layers": _TEXT,
-    "layer_parameters": _COUNT,
-    "dense_layer_parameters": _COUNT,
-    "layer_reduction": _NUMBER,
-    "total_parameters": _COUNT,
-    "dense_total_parameters": _COUNT,
-    "total_reduction": _NUMBER,
-    "flops_per_example": _COUNT,
-    "dense_flops_per_example": _COUNT,
+_COSTS = """layers layer_parameters dense_layer_parameters layer_reduction total_parameters
+    dense_total_parameters total_reduction flops_per_example dense_flops_per_example"""
+_TRIALS = f"""sweep trial state attempts data model method structure settings seed test_error
+    test_loss validation_error validation_loss {_COSTS} seconds train_seconds device git_revision
+    overrides command folder problem"""
+_GROUPS = f"""data model method structure settings is_best_setting test_error_mean test_error_std
+    test_error_n validation_error_mean validation_error_std validation_error_n {_COSTS}
+    seconds_mean trials"""
+# The gain is missing without multipliers, and for dense.
+_RATES = """data model settings split method structure gain learning_rates diverged_at best_rate
+    error_mean error_std error_n is_at_edge dense_best_rate error_at_dense_best_rate
+    best_rate_over_dense"""
+_KINDS = {
+    name: kind
+    for kind, names in (
+        (pa.bool_(), "is_best_setting is_at_edge"),
+        (
+            pa.int64(),
+            """attempts seed test_error_n validation_error_n error_n layer_parameters
+            dense_layer_parameters total_parameters dense_total_parameters flops_per_example
+            dense_flops_per_example""",
+        ),
+        (
+            pa.string(),
+            """sweep trial state data model method structure settings device git_revision overrides
+            command folder problem layers trials split learning_rates diverged_at""",
+        ),
+    )
+    for name in names.split()
 }
-_TRIALS = {
-    "sweep": _TEXT,
-    "trial": _TEXT,
-    "state": _TEXT,
-    "attempts": _COUNT,
-    **_IDENTITY,
-    "seed": _COUNT,
-    **{f"{split}_{what}": _NUMBER for split in SPLITS for what in ("error", "loss")},
-    **_COSTS,
-    "seconds": _NUMBER,
-    "train_seconds": _NUMBER,
-    **dict.fromkeys(("device", "git_revision", "overrides", "command", "folder", "problem"), _TEXT),
-}
-_GROUPS = {
-    **_IDENTITY,
-    "is_best_setting": _SAYS,
-    **{
-        f"{split}_error_{what}": kind
-        for split in SPLITS
-        for what, kind in (("mean", _NUMBER), ("std", _NUMBER), ("n", _COUNT))
-    },
-    **_COSTS,
-    "seconds_mean": _NUMBER,
-    "trials": _TEXT,
-}
-_RATES = {
-    "data": _TEXT,
-    "model": _TEXT,
-    "settings": _TEXT,
-    "split": _TEXT,
-    "method": _TEXT,
-    "structure": _TEXT,
-    "gain": _NUMBER,  # none without multipliers, and for dense
-    "learning_rates": _TEXT,
-    "diverged_at": _TEXT,
-    "best_rate": _NUMBER,
-    "error_mean": _NUMBER,
-    "error_std": _NUMBER,
-    "error_n": _COUNT,
-    "is_at_edge": _SAYS,
-    "dense_best_rate": _NUMBER,
-    "error_at_dense_best_rate": _NUMBER,
-    "best_rate_over_dense": _NUMBER,
-}
+"""Types of columns; all others are floats."""
 # What the files call the columns of the table of runs and of groups.
 _NAMES = {
     "layer_parameters_reduction": "layer_reduction",
@@ -107,7 +80,7 @@ def write_trials(
         folder=runs.folder.map(links),
         seed=runs.seed.where(runs.seed.map(lambda seed: isinstance(seed, int))),
     )
-    names = [name for name in _TRIALS if name in own and name not in _COSTS]
+    names = [name for name in _TRIALS.split() if name in own and name not in _COSTS.split()]
     _write(path, compared.reindex(own.index).assign(**own[names]), _TRIALS)
 
 
@@ -157,11 +130,12 @@ def _named(comparison: Comparison, table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _write(path: Path, frame: pd.DataFrame, columns: Mapping[str, pa.DataType]) -> None:
-    frame = frame.reindex(columns=list(columns)).astype(object).where(lambda f: f.notna(), None)
-    table = pa.Table.from_pandas(frame, pa.schema(list(columns.items())), preserve_index=False)
-    pyarrow.csv.write_csv(table.replace_schema_metadata(), path.with_suffix(".csv"))
-    pyarrow.parquet.write_table(table.replace_schema_metadata(), path.with_suffix(".parquet"))
+def _write(path: Path, frame: pd.DataFrame, columns: str) -> None:
+    schema = pa.schema([(name, _KINDS.get(name, pa.float64())) for name in columns.split()])
+    frame = frame.reindex(columns=schema.names).astype(object).where(lambda f: f.notna(), None)
+    table = pa.Table.from_pandas(frame, schema, preserve_index=False).replace_schema_metadata()
+    pyarrow.csv.write_csv(table, path.with_suffix(".csv"))
+    pyarrow.parquet.write_table(table, path.with_suffix(".parquet"))
 
 
 def _listed(rates: Sequence[float]) -> str:
