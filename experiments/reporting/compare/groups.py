@@ -7,6 +7,7 @@ import functools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -78,8 +79,7 @@ class Comparison:
 
     def dense(self, split: str) -> Any:
         """Returns the row of the dense baseline, or None."""
-        groups = self.at_best(split)
-        return first(groups[groups.method == DENSE])
+        return self._dense[split]
 
     def dense_by_trunk(self, split: str) -> dict[str, Any]:
         """Returns the row of the dense baseline of every trunk that has one."""
@@ -97,6 +97,11 @@ class Comparison:
             ).dropna(subset="error")
             for split in SPLITS
         }
+
+    @functools.cached_property
+    def _dense(self) -> dict[str, Any]:
+        best = {split: self.at_best(split) for split in SPLITS}
+        return {split: first(own[own.method == DENSE]) for split, own in best.items()}
 
     @property
     def methods(self) -> list[Method]:
@@ -126,7 +131,10 @@ def compare(runs: pd.DataFrame) -> list[Comparison]:
 
 def first(rows: pd.DataFrame) -> Any:
     """Returns the first row, its columns as attributes, or None."""
-    return next(rows.head(1).itertuples(), None)
+    if not len(rows):
+        return None
+    # Not a named tuple, whose class takes a millisecond to make.
+    return SimpleNamespace(Index=rows.index[:1].item(), **rows.iloc[0].to_dict())
 
 
 def is_best(groups: pd.DataFrame, among: Sequence[str]) -> pd.Series:

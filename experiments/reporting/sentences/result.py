@@ -34,12 +34,14 @@ def headline(comparison: Comparison, split: str, size: str, tolerance: float) ->
         smallest = near_dense.smallest_within(own, dense, tolerance, size)
         found.append(smallest)
         near = f"within {points(tolerance)} of {_named(dense)} ({error_of(dense)} {split} error"
-        if best := near_dense.lowest_error(own):
+        if smallest:
             sentences.append(
                 f"The smallest {family} model {near}, {_size(dense, size)}) is "
                 f"{_saved(comparison, smallest, size)}"
-                if smallest
-                else f"No {family} model is {near}); the best is {_named(best)}: {error_of(best)}."
+            )
+        elif best := near_dense.lowest_error(own):
+            sentences.append(
+                f"No {family} model is {near}); the best is {_named(best)}: {error_of(best)}."
             )
         else:
             sentences.append(f"No {family} model has a {split} error yet.")

@@ -162,7 +162,7 @@ def _near_dense(series: Series) -> pd.DataFrame:
             f"{name}{of}": getattr(group, name)
             for of, group in (("_kfc", found.kfc), ("_low_rank", found.low_rank))
             if group
-            for name in group._fields
+            for name in vars(group)
         }
         for found in near_dense.smallest_near_dense(series)
     ]

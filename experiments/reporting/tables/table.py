@@ -61,9 +61,10 @@ class Table(NamedTuple):
         return tuple(column.head for column in self.columns)
 
     @property
-    def rows(self) -> list[tuple[Cell, ...]]:
+    def rows(self) -> list[list[Cell]]:
         """The cells, row by row."""
-        return list(zip(*(column.cells(self.frame) for column in self.columns), strict=True))
+        columns = [column.cells(self.frame) for column in self.columns]
+        return [list(cells) for cells in zip(*columns, strict=True)]
 
 
 def code(head: str, name: str) -> Column:
