@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -65,6 +67,37 @@ def test_few_points_zero_errors_and_single_seeds_can_be_drawn(tmp_path, cases, s
     for draw in (tradeoff_figure, budget_figure, curve_figure):
         if figure := draw(comparison, "test"):
             save(figure, tmp_path / draw.__name__)
+
+
+def test_one_outlier_does_not_flatten_the_tradeoff_and_is_marked_by_name_and_value(tmp_path):
+    cases = [(fc, 0.35 if fc == folders.low_rank(1) else error) for fc, error in folders.CASES]
+    comparison = comparison_of(folders.write_sweep(tmp_path / "s", cases))
+    groups = comparison.on("test")
+    (outlier,) = groups[groups.structure == "rank 1"].itertuples()
+    figure = tradeoff_figure(comparison, "test")
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        assert high < 0.5 * outlier.error
+        to_height = axes.transAxes.inverted().transform(axes.transData.transform([(1, 0.0125)]))
+        assert to_height[0, 1] > 0.3  # of KFC's highest error
+        hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+        assert outlier.parameters in [x for line in hollow for x in line.get_xdata()] or (
+            outlier.flops in [x for line in hollow for x in line.get_xdata()]
+        )
+        assert all(0.4 * low < y < high for line in hollow for y in line.get_ydata())
+    texts = texts_of(figure)
+    assert "beyond the scale" in texts
+    place = texts.index("low rank, rank 1")
+    assert texts[place + 2] == f"{outlier.error:.2%} ± {outlier.error_std * 100:.2f}"
+
+
+def test_without_an_outlier_all_is_drawn_to_scale(finished_sweep):
+    comparison = comparison_of(finished_sweep)
+    groups = comparison.on("test")
+    few = dataclasses.replace(comparison, groups=comparison.groups[groups.error < 0.015])
+    figure = tradeoff_figure(few, "test")
+    assert "beyond the scale" not in texts_of(figure)
+    assert all(line.get_markerfacecolor() != "white" for line in figure.axes[0].lines)
 
 
 def test_many_on_the_front_are_thinned_and_the_rest_is_counted(tmp_path):
