@@ -100,7 +100,9 @@ def add_legend(figure: Figure, handles: Sequence[Any], columns: int) -> None:
     )
 
 
-def entry(label: str, color: str = "#111111", marker: str = "o", line: Any = "none", **kind: Any):
+def entry(
+    label: str, color: str = "#111111", marker: str = "o", line: Any = "none", **kind: Any
+) -> Line2D:
     """Returns an entry of a legend, by default of marks without a line."""
     own = {"markeredgecolor": "white", "markersize": 6} if line != "none" else {}
     return Line2D([], [], color=color, marker=marker, linestyle=line, label=label, **(own | kind))
