@@ -9,6 +9,7 @@ plan and by every strategy, low rank of the same size, and other libraries' laye
     --shapes=784x1024 --ranks=4 --batches=256 --passes=forward      some cases
     --networks                    also whole training steps of LeNet and of the SVHN network
     --peers= --peers_python=...   no peers; or an environment of their own
+    --against=REVISION            also this library at an earlier revision
     --calibrate --costs=FILE      instead, measure this machine's constants for the planner
 
 Functions are compiled ahead, then timed in turns. Every peer is in a process of its own, which
@@ -27,9 +28,9 @@ from absl import flags
 
 from experiments.benchmarking import (
     BATCHES,
+    LIBRARIES,
     NETWORKS,
     PASSES,
-    PEERS,
     RANKS,
     SHAPES,
     Options,
@@ -46,9 +47,12 @@ _BATCHES = flags.DEFINE_list("batches", list(map(str, BATCHES)), "Batches.")
 _PASSES = flags.DEFINE_list("passes", list(PASSES), "forward; training: forward and backward.")
 _QUICK = flags.DEFINE_bool("quick", False, "A few cases; the flags above choose others.")
 _NETWORKS = flags.DEFINE_bool("networks", False, "Whole training steps too.")
-_PEERS = flags.DEFINE_list("peers", list(PEERS), f"Other libraries, of {', '.join(PEERS)}.")
+_PEERS = flags.DEFINE_list("peers", list(LIBRARIES), f"Of {', '.join(LIBRARIES)}.")
 _PEERS_PYTHON = flags.DEFINE_string(
     "peers_python", sys.executable, "Interpreter of the environment that has the peers."
+)
+_AGAINST = flags.DEFINE_string(
+    "against", "", "An earlier revision of this repository, timed in turn with this one."
 )
 _SECONDS = flags.DEFINE_float(
     "seconds", 1.5, "Time to measure a case; compilation and slow contenders come on top."
@@ -92,13 +96,14 @@ def _options() -> Options:
     )
     if values["seconds"] <= 0:
         raise ValueError(f"--seconds is {values['seconds']}; it must be above 0.")
-    if unknown := [name for name in _PEERS.value if name not in PEERS]:
-        raise ValueError(f"--peers holds {unknown[0]!r}; take of {', '.join(PEERS)}.")
+    if unknown := [name for name in _PEERS.value if name not in LIBRARIES]:
+        raise ValueError(f"--peers holds {unknown[0]!r}; take of {', '.join(LIBRARIES)}.")
     return Options(
         cases=to_measure,
         networks=tuple(NETWORKS) if _NETWORKS.value else (),
         peers=_PEERS.value,
         peers_python=_PEERS_PYTHON.value,
+        against=_AGAINST.value,
         seconds=values["seconds"],
         command=shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]]),
     )

@@ -1,8 +1,8 @@
 """Reports on sweeps, finished or not: tables, pictures, one HTML page and a Markdown summary.
 
 python -m experiments.report runs/mnist-ranks [--out=report/] [--within=0.5]
-python -m experiments.report --fill=docs/training.md   writes the marked tables of a document anew
-python -m experiments.report --index=results           writes the list of kept runs anew
+python -m experiments.report --fill=docs/results/mnist.md   writes a document's marked tables anew
+python -m experiments.report --index=results                writes the list of kept runs anew
 """
 
 from __future__ import annotations

@@ -53,16 +53,18 @@ def test_a_wing_has_a_door_of_a_few_names_none_of_which_hides_a_module(wing):
     assert not {m.name for m in pkgutil.iter_modules(kfc_jax.__path__)} & set(kfc_jax.__all__)
 
 
-def test_names_of_kernel_parameters_are_written_in_one_file():
-    owner = ROOT / "kfc_jax" / "structures" / "layer_structure.py"
-    found = set()
+def test_names_of_kernel_parameters_are_written_in_the_file_of_their_kind():
+    found = {}
     for folder in ("kfc_jax", "experiments", "configs"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 text = node.value if isinstance(node, ast.Constant) else None
                 if isinstance(text, str) and re.fullmatch(r"kernel_(?:[uv]|\d.*|\W.*)?", text):
-                    found.add(path)
-    assert found == {owner}
+                    found.setdefault(str(path.relative_to(ROOT)), set()).add(text)
+    assert found == {
+        "kfc_jax/structures/low_rank.py": {"kernel_u", "kernel_v", "kernel_([uv])"},
+        "kfc_jax/structures/sum_of_factors.py": {"kernel_", r"kernel_(\d+)_(\d+)"},
+    }
 
 
 def test_structures_need_no_jax():

@@ -21,7 +21,7 @@ gains. One seed; errors are of validation images, the test split is not looked a
 
 from collections.abc import Iterator
 
-from experiments.sweeping import Overrides, dense, kfc, low_rank, product, values, zipped
+from experiments.sweeping import Overrides, dense, kfc, low_rank, product, values
 
 BASE = {
     "mnist": "configs/mnist.py",
@@ -112,8 +112,8 @@ def sweep(variant: str) -> Iterator[Overrides]:
 def _best(network: str) -> Iterator[Overrides]:
     yield dense(_LAYER) | {"optimizer.learning_rate": _BEST_DENSE[network]}
     for gain, rates in _BEST[network].items():
-        at_best = zipped(values("optimizer.learning_rate", *rates), _LAYERS[network])
-        yield from product([_gain(gain)], at_best)
+        for rate, layer in zip(rates, _LAYERS[network], strict=True):
+            yield from product([_gain(gain)], [{"optimizer.learning_rate": rate}], [layer])
 
 
 def _gain(gain: float | None) -> Overrides:

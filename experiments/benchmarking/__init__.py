@@ -3,7 +3,7 @@
 - `run`, `Options`: measures what is wanted, and writes everything.
 - `all_cases`: the combinations of `SHAPES`, `RANKS`, `BATCHES` and `PASSES`, the defaults of each.
 - `NETWORKS`: the networks whose whole training steps can be timed.
-- `PEERS`: the layers of other libraries.
+- `LIBRARIES`: other libraries whose layers can be timed beside ours.
 - `calibrate`: measures this machine's constants for the planner.
 
 Every name is imported when it is first used: a peer is timed in a process, and perhaps an
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from experiments.benchmarking.calibration import calibrate
     from experiments.benchmarking.cases import BATCHES, PASSES, RANKS, SHAPES, all_cases
     from experiments.benchmarking.networks import NETWORKS
-    from experiments.benchmarking.peer_layers import PEERS
+    from experiments.benchmarking.peer_layers import LIBRARIES
     from experiments.benchmarking.runner import Options, run
 
 __all__ = [
     "BATCHES",
+    "LIBRARIES",
     "NETWORKS",
     "PASSES",
-    "PEERS",
     "RANKS",
     "SHAPES",
     "Options",
@@ -37,8 +37,8 @@ __all__ = [
 
 _MODULES = {
     "calibrate": "calibration",
+    "LIBRARIES": "peer_layers",
     "NETWORKS": "networks",
-    "PEERS": "peer_layers",
     "Options": "runner",
     "run": "runner",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from experiments.benchmarking.compiled import CompiledCall, compile_call
 from experiments.benchmarking.fitting import Measurement, fit, quality
 from experiments.benchmarking.timing import in_turns
 from kfc_jax.product.cost_model import COSTS_VARIABLE, Costs, Work, costs_of, save_costs
+from kfc_jax.product.native import host_or_none
 from kfc_jax.product.planner import candidate_programs
 from kfc_jax.product.program import Program
 from kfc_jax.product.strategies import gradients, multiply
@@ -51,7 +53,8 @@ def calibrate(path: Path, say: Callable[[str], None] = print) -> Costs:
     platform = jax.default_backend()
     before = costs_of(platform)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()  # raises now rather than at the end
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass  # raises now rather than at the end, and leaves nothing if it is interrupted
     start, measurements = time.monotonic(), []
     for count, (case, measured) in enumerate(measure(CASES, before), 1):
         measurements += measured
@@ -124,13 +127,18 @@ def _ends(chunks: Sequence[int]) -> tuple[int, int]:
 @functools.lru_cache(maxsize=1024)
 def _programs(case: Case, costs: Costs) -> tuple[Program, ...]:
     backward = case.pass_ == "backward"
-    return tuple(candidate_programs(case.structure, case.batch, costs, backward=backward))
+    host = host_or_none() if jax.default_backend() == "cpu" else None
+    return tuple(
+        candidate_programs(case.structure, case.batch, costs, backward=backward, host=host)
+    )
 
 
 def _work(case: Case, program: Program, costs: Costs, cache: float) -> Work:
     """Returns a program's work on a machine with another cache."""
+    # What XLA would do in place of a native kernel may be another program there.
+    wanted = dataclasses.replace(program, otherwise=None)
     programs = _programs(case, dataclasses.replace(costs, cache=cache))
-    return programs[programs.index(program)].work
+    return next(p.work for p in programs if dataclasses.replace(p, otherwise=None) == wanted)
 
 
 def _compile(case: Case, program: Program, arrays: dict[str, Array]) -> CompiledCall:

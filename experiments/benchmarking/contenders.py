@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from experiments.benchmarking.cases import Case
 from kfc_jax import KroneckerStructure, kronecker_matmul, materialize
 from kfc_jax.product.cost_model import costs_of
+from kfc_jax.product.native import host_or_none
 from kfc_jax.product.planner import make_plan, total
 from kfc_jax.product.program import STRATEGIES
 
@@ -136,16 +137,21 @@ def _two_matrices(x: Array, matrices: tuple[Array, Array]) -> Array:
 
 def _planned(case: Case, strategy: str) -> tuple[float, str]:
     """Returns FLOPs and plans, in words, of the passes of a case."""
-    costs = costs_of(jax.default_backend())
+    platform = jax.default_backend()
+    costs, host = costs_of(platform), host_or_none() if platform == "cpu" else None
     flops, words = 0.0, []
     for backward in (False, True)[: 2 if case.pass_ == "training" else 1]:
-        plan = make_plan(case.structure, case.batch, costs, strategy=strategy, backward=backward)
-        flops += total(plan).flops
+        plan = make_plan(
+            case.structure, case.batch, costs, strategy=strategy, backward=backward, host=host
+        )
+        flops += total(plan).flops + total(plan).native_flops
         for program in plan:
             order = "A first" if program.left_first else "B first"
             words.append(
                 program.strategy
                 if program.strategy == "materialize"
+                else f"native {order}"
+                if program.strategy == "native"
                 else f"{program.strategy} {order} chunk {program.chunk}"
             )
     return flops if math.isfinite(flops) else 0.0, ", then ".join(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.benchmarking.convolutions import convolutions
+from experiments.benchmarking.mlp import BATCH, CLASSES, HIDDEN, INPUTS, RANK, MLPStep
 from experiments.benchmarking.results import Entry, NetworkResult
 from experiments.benchmarking.timing import in_turns
 from experiments.config import load_config
@@ -23,8 +26,9 @@ from experiments.training import (
 )
 
 KINDS = ("dense", "kfc")
-NETWORKS = {"LeNet": "mnist.py", "SVHN small": "svhn.py:small"}
-"""The networks that can be timed, and the files of their configs."""
+_MLP = f"MLP {INPUTS}-{HIDDEN}-{HIDDEN}-{CLASSES}"
+NETWORKS = {"LeNet": "mnist.py", "SVHN small": "svhn.py:small", _MLP: None}
+"""The networks that can be timed, and the files of their configs; the MLP has none."""
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -32,13 +36,25 @@ _CONFIGS = Path(__file__).parents[2] / "configs"
 def measure_network(name: str, seconds: float) -> NetworkResult:
     """Times training steps of a network on random images, once for every kind of `fc1`.
 
+    Its convolutions are timed alone as well, if it has any.
+
     Args:
       name: one of NETWORKS.
       seconds: how long to measure, about.
     """
-    config = load_config(str(_CONFIGS / NETWORKS[name]))
-    steps = {kind: TrainingStep(config, kind) for kind in KINDS}
-    timings = in_turns(steps, seconds)
+    file = NETWORKS[name]
+    steps: dict[str, MLPStep | TrainingStep]
+    beside: dict[str, Callable[[], None]] = {}
+    if file is None:
+        steps, batch = {kind: MLPStep(kind) for kind in KINDS}, BATCH
+        structure = f"rank {RANK} in both hidden layers"
+    else:
+        config = load_config(str(_CONFIGS / file))
+        steps = {kind: TrainingStep(config, kind) for kind in KINDS}
+        structure, batch = config.model.fc1.structure, config.train.batch_size
+        images = np.zeros((batch, *config.model.image_shape), np.float32)
+        beside["convolutions"] = convolutions(make_model(config.model), images)
+    timings = in_turns(steps | beside, seconds)
     entries = {
         kind: Entry(
             timing=timings[kind],
@@ -46,8 +62,8 @@ def measure_network(name: str, seconds: float) -> NetworkResult:
             temporary_bytes=step.temporary_bytes,
         )
         for kind, step in steps.items()
-    }
-    return NetworkResult(name, config.model.fc1.structure, config.train.batch_size, entries)
+    } | {name: Entry(timing=timings[name]) for name in beside}
+    return NetworkResult(name, structure, batch, entries)
 
 
 class TrainingStep:

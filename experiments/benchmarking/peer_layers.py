@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.metadata
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,11 @@ def version(peer: str) -> str:
     Raises:
       ImportError: if it cannot be.
     """
-    importlib.import_module(PEERS[peer].module)
+    module = importlib.import_module(PEERS[peer].module)
     package = PEERS[peer].package
+    if peer == EARLIER:
+        assert module.__file__
+        return f"{package} of revision {Path(module.__file__).parents[1].name}"
     return f"{package} {importlib.metadata.version(package)}"
 
 
@@ -172,6 +176,36 @@ def _torch_call(work: PeerWork, parameters: Sequence[Any], forward: Callable[[An
     return call_with_gradients
 
 
+def _earlier(work: PeerWork) -> Call:
+    import jax
+
+    import kfc_jax
+
+    # Before version 0.2 the class had another name.
+    kind = getattr(kfc_jax, "KroneckerStructure", None) or kfc_jax.KroneckerSum
+    term = kfc_jax.KroneckerTerm((work.a.shape[1:], work.b.shape[1:]), len(work.a))
+    structure = kind((term,), work.x.shape[1], work.features)
+
+    def product(x: Any, a: Any, b: Any) -> Any:
+        return kfc_jax.kronecker_matmul(x, [[a, b]], structure=structure)
+
+    def with_gradients(x: Any, a: Any, b: Any, g: Any) -> Any:
+        y, transpose = jax.vjp(product, x, a, b)
+        return y, transpose(g)
+
+    arrays = [jax.numpy.asarray(array) for array in (work.x, work.a, work.b)]
+    function = product
+    if work.g is not None:
+        function, arrays = with_gradients, [*arrays, jax.numpy.asarray(work.g)]
+    compiled = jax.jit(function).lower(*arrays).compile()
+
+    def call() -> Any:
+        result = jax.block_until_ready(compiled(*arrays))
+        return result if work.g is None else result[0]
+
+    return call
+
+
 @dataclasses.dataclass(frozen=True)
 class Peer:
     """A layer of another library.
@@ -189,12 +223,18 @@ class Peer:
     trains: bool = True
 
 
+EARLIER = "earlier"
+
 PEERS = {
     "torch_dense": Peer("torch", "torch", _torch_dense),
     "fastkron": Peer("pyfastkron", "pyfastkron", _fastkron, trains=False),
     "lycoris": Peer("lycoris-lora", "lycoris.modules.lokr", _lycoris),
     "peft": Peer("peft", "peft.tuners.lokr", _peft),
     "tensorly": Peer("tensorly-torch", "tltorch", _tensorly),
+    EARLIER: Peer("kfc_jax", "kfc_jax", _earlier),
 }
 """By name: PyTorch's dense product, FastKron, LyCORIS' LoKr (bypass: the kernel is not formed),
-PEFT's LoKr (the kernel is formed), TensorLy-Torch's factorised layer (a block tensor train)."""
+PEFT's LoKr (the kernel is formed), TensorLy-Torch's factorised layer (a block tensor train), and
+this library at an earlier revision."""
+
+LIBRARIES = tuple(name for name in PEERS if name != EARLIER)

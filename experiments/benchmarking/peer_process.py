@@ -19,12 +19,17 @@ import numpy as np
 from experiments.benchmarking.peer_layers import PEERS, PeerWork, version
 from experiments.benchmarking.timing import in_turns
 
+TREE = "KFC_JAX_EARLIER"
+"""The environment variable with the folder of an earlier revision."""
+
 _TOLERANCE = 1e-3  # of the norm of a row of the result
 
 
 def main(peer: str) -> None:
     """Answers requests on standard input until it ends."""
     answers = _own_output()
+    if tree := os.environ.get(TREE):
+        sys.path.insert(0, tree)  # so that `kfc_jax` is the one of that tree
     try:
         greeting = {"version": version(peer)}
     except Exception as error:  # a package that breaks when imported is as good as missing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarking.cases import Case
+from experiments.benchmarking.peer_process import TREE
 
 _ROOT = Path(__file__).parents[2]
 _START_TIMEOUT = 120.0
@@ -24,6 +26,7 @@ class PeerProcess:
     Args:
       peer: one of `peer_layers.PEERS`.
       python: interpreter of an environment in which the peer is installed.
+      tree: folder of an earlier revision of this library, if that is the peer.
 
     Attributes:
       peer: its name.
@@ -31,10 +34,11 @@ class PeerProcess:
       missing: why it is missing; empty if it is not.
     """
 
-    def __init__(self, peer: str, python: str = sys.executable):
+    def __init__(self, peer: str, python: str = sys.executable, tree: Path | None = None):
         self.peer = peer
         self.version = self.missing = ""
         self._python = python
+        self._environment = os.environ | ({TREE: str(tree)} if tree else {})
         self._process: subprocess.Popen[str] | None = None
         self._start()
 
@@ -83,6 +87,7 @@ class PeerProcess:
                 stderr=subprocess.DEVNULL,
                 text=True,
                 cwd=_ROOT,
+                env=self._environment,
             )
         except OSError as error:
             self.missing = f"{self._python}: {error.strerror}"

@@ -16,10 +16,11 @@ from experiments.benchmarking.cases import Case
 from experiments.benchmarking.compiled import CompiledCall, compile_call
 from experiments.benchmarking.contenders import contenders
 from experiments.benchmarking.networks import measure_network
-from experiments.benchmarking.peer_layers import PEERS
+from experiments.benchmarking.peer_layers import EARLIER, PEERS
 from experiments.benchmarking.peer_process import describe
 from experiments.benchmarking.peers import PeerProcess
 from experiments.benchmarking.results import CaseResult, Entry, Results, open_results
+from experiments.benchmarking.revisions import checked_out
 from experiments.benchmarking.timing import Timing, in_turns
 from experiments.runs import provenance
 from experiments.system import write_text
@@ -37,6 +38,7 @@ class Options:
       networks: names of networks, of `networks.NETWORKS`.
       peers: names of `peer_layers.PEERS`.
       peers_python: interpreter that has them.
+      against: an earlier revision of this repository, which is a peer too; empty: none.
       seconds: measuring time of a case, about; half of it more for every peer.
       command: the command that was given.
     """
@@ -45,6 +47,7 @@ class Options:
     networks: Sequence[str] = ()
     peers: Sequence[str] = ()
     peers_python: str = sys.executable
+    against: str = ""
     seconds: float = 1.5
     command: str = ""
 
@@ -64,7 +67,9 @@ def run(options: Options, out: Path, say: Callable[[str], None] = print) -> Resu
     networks = [name for name in options.networks if name not in results.networks]
     say(f"{len(options.cases)} cases, {len(options.cases) - len(todo)} of them done; in {out}")
     if todo or networks:
-        with _peers(options if todo else dataclasses.replace(options, peers=())) as peers:
+        with _peers(
+            options if todo else dataclasses.replace(options, peers=(), against="")
+        ) as peers:
             if peers:
                 results.peers = {p.peer: p.version or f"missing: {p.missing}" for p in peers}
             _measure_all(options, todo, networks, peers, results, out, say)
@@ -170,14 +175,14 @@ def _exceeds_memory(call: CompiledCall) -> bool:
 
 @contextlib.contextmanager
 def _peers(options: Options) -> Iterator[list[PeerProcess]]:
-    peers: list[PeerProcess] = []
-    try:
-        for name in options.peers:
-            peers.append(PeerProcess(name, options.peers_python))
-        yield peers
-    finally:
+    with contextlib.ExitStack() as stack:
+        peers = [PeerProcess(name, options.peers_python) for name in options.peers]
+        if options.against:
+            tree = stack.enter_context(checked_out(options.against))
+            peers.append(PeerProcess(EARLIER, tree=tree))
         for peer in peers:
-            peer.close()
+            stack.callback(peer.close)
+        yield peers
 
 
 def _expected_seconds(case: Case) -> float:

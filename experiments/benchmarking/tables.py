@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from experiments.benchmarking.peer_layers import PEERS
 from experiments.benchmarking.results import CaseResult, NetworkResult, Results
-from experiments.benchmarking.targets import Outcome, evaluate, over_best, over_floor
+from experiments.benchmarking.targets import Outcome, Target, evaluate, over_best, over_floor
 
 _WORST = 5
 _DISTURBED = 0.05
@@ -49,12 +49,13 @@ def line(result: CaseResult) -> str:
 def network_line(network: NetworkResult) -> str:
     """Returns a network's numbers."""
     times = {kind: entry.timing for kind, entry in network.entries.items()}
-    dense, kfc = times["dense"], times["kfc"]
+    dense, kfc, alone = times["dense"], times["kfc"], times.get("convolutions")
     if not dense or not kfc:
         return f"{network.name}: not measured"
     return (
         f"{network.name}, batch {network.batch}, a training step: dense {duration(dense.median)}, "
         f"{network.structure} {duration(kfc.median)}, {dense.median / kfc.median:.2f}x"
+        + (f"; its convolutions alone {duration(alone.median)}" if alone else "")
     )
 
 
@@ -115,13 +116,17 @@ def _machine(results: Results) -> str:
 
 
 def _targets(outcomes: list[Outcome]) -> Iterator[str]:
-    rows = ["| target | bound | holds in | worst |", "| --- | --- | --- | --- |"]
+    rows = ["| target | bound | holds in | worst | mean |", "| --- | --- | --- | --- | --- |"]
     for outcome in outcomes:
         target, worst = outcome.target, next(iter(outcome.ratios.items()), None)
         rows.append(
             f"| {target.title} | {'<=' if target.at_most else '>='} {target.limit:g} | "
-            + (f"{outcome.met} of {len(outcome.ratios)} | " if worst else "not measured | ")
-            + (f"{worst[1]:.2f} ({worst[0]}) |" if worst else "|")
+            + (
+                f"{outcome.met} of {len(outcome.ratios)}{_wanted(target)} | "
+                f"{worst[1]:.2f} ({worst[0]}) | {outcome.mean:.2f} |"
+                if worst
+                else "not measured | | |"
+            )
         )
     yield "\n".join(rows)
     for outcome in outcomes:
@@ -130,6 +135,10 @@ def _targets(outcomes: list[Outcome]) -> Iterator[str]:
             worst = ", ".join(f"{key} {r:.2f}" for key, r in list(missed.items())[:_WORST])
             more = f", and {len(missed) - _WORST} more" if len(missed) > _WORST else ""
             yield f"Falls short, {outcome.target.title}: {worst}{more}."
+
+
+def _wanted(target: Target) -> str:
+    return "" if target.share == 1 else f" ({target.share:.0%} wanted)"
 
 
 def _cases(results: Results) -> Iterator[str]:

@@ -14,6 +14,8 @@ from experiments.config import NEUTRAL_FIELDS, flatten
 from experiments.runs.schema import RESULT_FILE, is_finished
 from experiments.system import write_json, write_text
 
+_METRICS_FILE = "metrics.jsonl"
+
 
 class RunFolder:
     """One run's `config.json`, `metrics.jsonl`, TensorBoard events and `result.json`.
@@ -96,9 +98,9 @@ class RunFolder:
         Metrics past that step are dropped, as they will come again.
         """
         write_json(self.path / "config.json", self._config)
-        path = self.path / "metrics.jsonl"
-        kept = [line for line in _lines(path) if _step(line) <= step]
-        write_text(path, "".join(f"{line}\n" for line in kept))
+        kept = [line for line in self.read_metrics(self.path) if line["step"] <= step]
+        text = "".join(f"{json.dumps(line)}\n" for line in kept)
+        write_text(self.path / _METRICS_FILE, text)
         # purge_step tells TensorBoard to forget what an earlier part of the run wrote past it.
         self._writer = SummaryWriter(str(self.path), purge_step=step + 1)
 
@@ -106,11 +108,39 @@ class RunFolder:
         """Adds a line to `metrics.jsonl` and the same numbers to the TensorBoard events."""
         if self._writer is None:
             raise RuntimeError("Call start first.")
-        with (self.path / "metrics.jsonl").open("a") as file:
+        with (self.path / _METRICS_FILE).open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
+
+    @staticmethod
+    def read_metrics(folder: Path, last_bytes: int | None = None) -> list[dict[str, Any]]:
+        """Returns the lines of the `metrics.jsonl` in `folder`, the oldest first.
+
+        Lines that were cut off, are just being written or hold no step are left out. Where there is
+        no such file, or it cannot be read, the list is empty.
+
+        Args:
+          folder: the folder of any run, whatever its config and whether it is finished or not.
+          last_bytes: reads only so many bytes at the end of the file. Default: all of it.
+        """
+        try:
+            with (folder / _METRICS_FILE).open("rb") as file:
+                if last_bytes is not None:
+                    file.seek(max(0, file.seek(0, os.SEEK_END) - last_bytes))
+                lines = file.read().splitlines()
+        except OSError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                metrics = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(metrics, dict) and isinstance(metrics.get("step"), int):
+                found.append(metrics)
+        return found
 
     def close(self) -> None:
         """Closes the TensorBoard events."""
@@ -146,15 +176,3 @@ def _differences(path: Path, config: dict[str, Any]) -> list[str]:
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name) and name not in NEUTRAL_FIELDS
     ]
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def _step(line: str) -> float:
-    """Returns the step of a line of metrics; infinity for one that was cut off."""
-    try:
-        return json.loads(line)["step"]
-    except ValueError:
-        return float("inf")

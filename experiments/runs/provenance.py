@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from kfc_jax.product import native_unavailable
+
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -30,6 +32,8 @@ def device() -> dict[str, Any]:
         "kind": first.device_kind,
         "count": jax.device_count(),
         "cpu_cores": os.cpu_count(),
+        # They round in another order than XLA's programs.
+        "native_kernels": first.platform == "cpu" and not native_unavailable(),
     }
 
 

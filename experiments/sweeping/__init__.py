@@ -6,9 +6,8 @@ folder: `sweep.json` is the plan, and every trial has a folder of its own, the r
 
 - `Overrides`: the fields in which a trial differs from the base config.
 - `values`, `seeds`: overrides of one field.
-- `product`, `zipped`: combinations of overrides.
+- `product`: all combinations of overrides.
 - `dense`, `kfc`, `low_rank`: overrides that say what a layer is made of.
-- `stored_as`: overrides with which a layer has a structure of whatever kind.
 - `structures_for`, `low_rank_for`: the structures, or ranks, of given sizes.
 - `trial_folder`: the folder of another sweep's trial.
 """
@@ -18,10 +17,9 @@ from experiments.sweeping.layers import (
     kfc,
     low_rank,
     low_rank_for,
-    stored_as,
     structures_for,
 )
-from experiments.sweeping.overrides import Overrides, product, seeds, values, zipped
+from experiments.sweeping.overrides import Overrides, product, seeds, values
 from experiments.sweeping.trials import trial_folder
 
 __all__ = [
@@ -32,9 +30,7 @@ __all__ = [
     "low_rank_for",
     "product",
     "seeds",
-    "stored_as",
     "structures_for",
     "trial_folder",
     "values",
-    "zipped",
 ]

@@ -32,21 +32,6 @@ def product(*axes: Iterable[Overrides]) -> list[Overrides]:
     return [_merge(parts) for parts in itertools.product(*axes)]
 
 
-def zipped(*axes: Iterable[Overrides]) -> list[Overrides]:
-    """Returns the first overrides of all axes together, then the second ones, and so on.
-
-    Raises:
-      ValueError: if the axes have different lengths, or two set the same field.
-    """
-    axes = tuple(map(tuple, axes))
-    if len({len(axis) for axis in axes}) > 1:
-        raise ValueError(
-            f"zipped() needs axes of one length, got {', '.join(str(len(axis)) for axis in axes)}; "
-            "for all combinations take product()."
-        )
-    return [_merge(parts) for parts in zip(*axes, strict=True)]
-
-
 def _merge(parts: Iterable[Overrides]) -> Overrides:
     merged: Overrides = {}
     for part in parts:

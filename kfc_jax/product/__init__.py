@@ -5,12 +5,14 @@
 - `dense_kernel`: the dense kernel that a layer's arrays stand for, of whatever kind.
 - `explain`, `Explanation`: how a product will be done, and what it costs.
 - `Factors`: the type of factors.
+- `native_unavailable`: why no native kernels can be made here; empty if they can.
 - `STRATEGIES`: the ways to multiply.
 """
 
 from kfc_jax.product.explanation import Explanation, explain
 from kfc_jax.product.form_dense import dense_kernel
 from kfc_jax.product.matmul import Factors, kronecker_matmul, materialize
+from kfc_jax.product.native import unavailable as native_unavailable
 from kfc_jax.product.program import STRATEGIES
 
 __all__ = [
@@ -21,4 +23,5 @@ __all__ = [
     "explain",
     "kronecker_matmul",
     "materialize",
+    "native_unavailable",
 ]

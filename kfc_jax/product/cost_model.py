@@ -5,10 +5,12 @@ over what is done, each kind of work with its own constant::
 
     seconds = calls * per_call + flops * per_flop + small * per_small_flop + rounds * per_round
               + touched * per_touched_byte + moved * per_moved_byte + spilled * per_spilled_byte
+              + native * per_half_cycle
 
-The constants that ship for the CPU were fitted to measurements on two cores of an x86 server; those
-for other platforms are data-sheet figures, not measured. A file of constants for the machine at
-hand, as ``python -m experiments.benchmark --calibrate`` writes it, is read from the path in the
+The constants that ship for CPUs were fitted to measurements on two cores of an x86 server, once
+with its vectors of 64 bytes (AVX-512) and once with 32 (AVX2, taken for narrower ones as well);
+those for other platforms are data-sheet figures, not measured. A file of constants for the machine
+at hand, as ``python -m experiments.benchmark --calibrate`` writes it, is read from the path in the
 environment variable ``KFC_JAX_COSTS``, once per process.
 """
 
@@ -19,9 +21,13 @@ import functools
 import json
 import math
 import os
+import tempfile
 from pathlib import Path
 
+from kfc_jax.product.native import host_or_none
+
 COSTS_VARIABLE = "KFC_JAX_COSTS"
+_AVX512_BYTES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Work:
       moved: bytes written by transpositions and copies.
       spilled: bytes of intermediates that do not fit into the cache, written or read.
       rounds: samples or chunks treated one by one; those of a batched product count a tenth.
+      native: half cycles of native kernels, as ``kfc_jax.product.native`` counts them.
+      native_flops: floating-point operations in these (not a time of their own).
       peak: bytes of the largest intermediates alive at once (not a time; a sum takes the maximum).
     """
 
@@ -46,20 +54,23 @@ class Work:
     moved: float = 0.0
     spilled: float = 0.0
     rounds: float = 0.0
+    native: float = 0.0
+    native_flops: float = 0.0
     peak: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         return Work(
-            *(getattr(self, name) + getattr(other, name) for name in KINDS),
+            *(getattr(self, name) + getattr(other, name) for name in (*KINDS, "native_flops")),
             peak=max(self.peak, other.peak),
         )
 
     def times(self, count: float) -> Work:
         """Returns this work done ``count`` times, one after the other."""
-        return Work(*(getattr(self, name) * count for name in KINDS), peak=self.peak)
+        sums = (getattr(self, name) * count for name in (*KINDS, "native_flops"))
+        return Work(*sums, peak=self.peak)
 
 
-KINDS = ("calls", "flops", "small", "touched", "moved", "spilled", "rounds")
+KINDS = ("calls", "flops", "small", "touched", "moved", "spilled", "rounds", "native")
 """The attributes of ``Work`` that take time, in the order of its fields."""
 
 
@@ -68,8 +79,8 @@ class Costs:
     """Seconds per unit of each kind of work on one machine.
 
     Attributes:
-      calls, flops, small, touched, moved, spilled, rounds: seconds per unit of ``Work``'s of that
-        name; ``small`` comes on top of ``flops``.
+      calls, flops, small, touched, moved, spilled, rounds, native: seconds per unit of ``Work``'s
+        of that name; ``small`` comes on top of ``flops``.
       cache: bytes of intermediates that stay in the cache.
       loops: whether loops over samples or chunks of them are considered.
     """
@@ -81,6 +92,7 @@ class Costs:
     moved: float
     spilled: float
     rounds: float
+    native: float
     cache: float
     loops: bool
 
@@ -91,20 +103,33 @@ class Costs:
 
 _SHIPPED = {
     "cpu": Costs(
-        calls=8e-6,
-        flops=3.7e-12,
-        small=3.6e-12,
-        touched=2.5e-11,
-        moved=2.2e-10,
-        spilled=1.6e-10,
-        rounds=1.8e-6,
-        cache=8 * 2**20,
+        calls=1.41e-5,
+        flops=6.00e-12,
+        small=1.63e-12,
+        touched=2.64e-11,
+        moved=1.70e-10,
+        spilled=2.59e-10,
+        rounds=5.84e-6,
+        native=1.52e-10,
+        cache=16 * 2**20,
         loops=True,
     ),
     # Large products near the peak, limited by memory otherwise; never measured by us.
-    "cuda": Costs(5e-6, 1 / 40e12, 0.0, 1 / 2e12, 1 / 1e12, 0.0, 0.0, math.inf, loops=False),
-    "tpu": Costs(2e-6, 1 / 60e12, 0.0, 1 / 1e12, 1 / 5e11, 0.0, 0.0, math.inf, loops=False),
+    "cuda": Costs(5e-6, 1 / 40e12, 0.0, 1 / 2e12, 1 / 1e12, 0.0, 0.0, 0.0, math.inf, loops=False),
+    "tpu": Costs(2e-6, 1 / 60e12, 0.0, 1 / 1e12, 1 / 5e11, 0.0, 0.0, 0.0, math.inf, loops=False),
 }
+_SHIPPED_AVX2 = Costs(
+    calls=8.31e-6,
+    flops=6.30e-12,
+    small=3.95e-12,
+    touched=5.38e-11,
+    moved=1.24e-10,
+    spilled=0.0,
+    rounds=1.44e-6,
+    native=1.18e-10,
+    cache=2**20,
+    loops=True,
+)
 _OTHER_NAMES = {"gpu": "cuda", "rocm": "cuda"}
 PLATFORMS = ("cpu", "cuda", "rocm", "gpu", "tpu")
 
@@ -121,13 +146,17 @@ def costs_of(platform: str) -> Costs:
     name = _OTHER_NAMES.get(platform, platform)
     path = os.environ.get(COSTS_VARIABLE)
     measured = _read(path) if path else {}
+    if name == "cpu" and (host := host_or_none()) and host.vector_bytes < _AVX512_BYTES:
+        return measured.get(name, _SHIPPED_AVX2)
     return measured.get(name, _SHIPPED[name])
 
 
 def save_costs(costs: dict[str, Costs], path: str | os.PathLike[str]) -> None:
     """Writes constants by platform to a file that ``KFC_JAX_COSTS`` may point to."""
     text = json.dumps({name: dataclasses.asdict(cost) for name, cost in costs.items()}, indent=2)
-    Path(path).write_text(text + "\n")
+    with tempfile.NamedTemporaryFile("w", dir=Path(path).parent, delete=False) as file:
+        file.write(text + "\n")
+    os.replace(file.name, path)  # old or new, never a part
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 from kfc_jax.product.cost_model import Costs, Work
+from kfc_jax.product.native import Host, Kernel
 from kfc_jax.product.program import UNROLL, Pair, Strategy
 from kfc_jax.structures import KroneckerTerm
 
@@ -69,6 +70,21 @@ def work_of_two_factors(
     turns = turns if turns > 1 else 0
     peak = alive * (3 if backward else 1)
     return one.times(rounds) + Work(calls=calls, rounds=turns, peak=peak)
+
+
+def work_of_native(kernel: Kernel, batch: int, itemsize: int, host: Host) -> Work:
+    """Returns the work of a native kernel; forming its two factors is left out."""
+    factors = kernel.rank * sum(n * m for n, m in kernel.pair) * itemsize
+    samples = batch * (kernel.inputs + kernel.features) * itemsize
+    work = Work(native=batch * kernel.half_cycles(host), native_flops=batch * kernel.flops)
+    if not kernel.backward:
+        return work + Work(calls=1, touched=samples + factors, peak=kernel.scratch)
+    # The gradients of the factors are written once for every slot, and summed by XLA; a factor is
+    # transposed before.
+    slots = kernel.slots(batch) * factors
+    touched = 2 * samples + factors + 2 * slots
+    peak = slots + kernel.scratch
+    return work + Work(calls=3, touched=touched, moved=factors, peak=peak)
 
 
 def factor_product_sizes(term: KroneckerTerm) -> list[int]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from kfc_jax.product.cost_model import Costs, Work, costs_of
 from kfc_jax.product.count_work import product
+from kfc_jax.product.native import host_or_none
 from kfc_jax.product.planner import make_plan, total
 from kfc_jax.product.program import Program
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
@@ -60,7 +61,7 @@ class Explanation:
     @property
     def planned_flops(self) -> int:
         """The FLOPs of the matrix products that the plan does, which may be more for speed."""
-        return round(self.work.flops)
+        return round(self.work.flops + self.work.native_flops)
 
     @property
     def bytes(self) -> int:
@@ -133,15 +134,22 @@ def explain(
     if batch < 1:
         raise ValueError(f"batch is {batch}; a plan needs at least 1 sample.")
     platform = platform or jax.default_backend()
-    costs, itemsize = costs_of(platform), np.dtype(dtype).itemsize
+    costs, dtype = costs_of(platform), np.dtype(dtype)
+    host = host_or_none() if platform == "cpu" else None
 
     def plan(structure: KroneckerStructure, batch: int) -> tuple[Program, ...]:
         return make_plan(
-            structure, batch, costs, itemsize=itemsize, strategy=strategy, backward=backward
+            structure,
+            batch,
+            costs,
+            dtype=dtype.name,
+            strategy=strategy,
+            backward=backward,
+            host=host,
         )
 
     def is_faster(structure: KroneckerStructure, batch: int) -> bool:
-        dense = _dense_seconds(structure, batch, itemsize, costs, backward)
+        dense = _dense_seconds(structure, batch, dtype.itemsize, costs, backward)
         return costs.seconds(total(plan(structure, batch))) < dense
 
     programs = plan(structure, batch)
@@ -153,7 +161,7 @@ def explain(
         programs,
         total(programs),
         costs.seconds(total(programs)),
-        _dense_seconds(structure, batch, itemsize, costs, backward),
+        _dense_seconds(structure, batch, dtype.itemsize, costs, backward),
         _dense_as_fast_from_batch(lambda b: is_faster(structure, b)),
         _faster_up_to_rank(structure, lambda s: is_faster(s, batch)),
     )
@@ -196,6 +204,8 @@ def _describe(program: Program, structure: KroneckerStructure) -> str:
     if program.strategy == "materialize":
         return f"{terms}: form the kernel, one product with it"
     words = program.strategy.replace("_", " ")
+    if program.strategy == "native":
+        words += " kernel"
     if program.strategy in ("chunked", "batched"):
         words += f", {program.chunk} samples at once"
     if not program.split:

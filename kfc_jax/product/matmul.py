@@ -27,8 +27,10 @@ from jaxtyping import Array, Float, Real
 
 from kfc_jax.product.cost_model import costs_of
 from kfc_jax.product.factors import contract_in_order, form_kernel
+from kfc_jax.product.native import host_or_none
 from kfc_jax.product.planner import make_plan
 from kfc_jax.product.program import Program, check_strategy
+from kfc_jax.product.sharding import gather, is_sharded_by_type, vary_alike
 from kfc_jax.product.strategies import gradients, multiply
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
@@ -36,6 +38,8 @@ Factors = Sequence[Sequence[Float[Array | np.ndarray, "_ _ _"]]]
 """The factors ``(rank, n_k, m_k)`` of every term; a term has its own rank, a factor its shape."""
 
 DotGeneral = Callable[..., Any]
+
+_DOT_GENERAL = lax.dot_general  # JAX's own: quantisers put theirs in its place for a while
 
 
 def structure_of(factors: Factors) -> KroneckerStructure:
@@ -102,13 +106,15 @@ def kronecker_matmul(
             f"be {structure.inputs}."
         )
     dtype = jnp.result_type(x, *(factor for term in factors for factor in term))
-    arrays = tuple(tuple(jnp.asarray(factor, dtype) for factor in term) for term in factors)
+    arrays = tuple(tuple(gather(jnp.asarray(f, dtype)) for f in term) for term in factors)
     leading = x.shape[:-1]
-    flat = x.astype(dtype).reshape(math.prod(leading), structure.inputs)
+    flat = gather(x.astype(dtype), keep=x.ndim - 1).reshape(math.prod(leading), structure.inputs)
     # A plan needs a batch in numbers (jax.export knows symbols); loops and new layouts are not for
-    # axes that are sharded.
-    is_unplanned = not isinstance(flat.shape[0], int) or any(
-        map(_is_sharded_by_type, jax.tree.leaves((flat, arrays)))
+    # samples that are split by type; and who replaces JAX's product wants to see products.
+    is_unplanned = (
+        not isinstance(flat.shape[0], int)
+        or is_sharded_by_type(flat)
+        or lax.dot_general is not _DOT_GENERAL
     )
     if dot_general is None and is_unplanned:
         dot_general = lax.dot_general
@@ -116,7 +122,7 @@ def kronecker_matmul(
         dot = functools.partial(dot_general, precision=precision)
         y = _factor_by_factor(structure, dot, flat, arrays)
     else:
-        flat, arrays = _varying_alike(flat, arrays)
+        flat, arrays = vary_alike(flat, arrays)
         call = _Call(structure, precision, strategy)
         y = _forward(call, flat, arrays, True) if forward_mode else _planned(call, flat, arrays)
     return y.reshape(*leading, structure.features)
@@ -138,7 +144,7 @@ def materialize(
     structure = _checked(factors, structure)
     dtype = jnp.result_type(*(factor for term in factors for factor in term))
     kernels = [
-        form_kernel(term, [jnp.asarray(a, dtype) for a in arrays], lax.Precision.HIGHEST)
+        form_kernel(term, [gather(jnp.asarray(a, dtype)) for a in arrays], lax.Precision.HIGHEST)
         for term, arrays in zip(structure.terms, factors, strict=True)
     ]
     return functools.reduce(
@@ -173,15 +179,15 @@ class _Call:
 
         JAX knows the platform only then, so that all alternatives are traced.
         """
-        batch, itemsize = x.shape[0], x.dtype.itemsize
         plans = {
             platform: make_plan(
                 self.structure,
-                batch,
+                x.shape[0],
                 costs_of(platform),
-                itemsize=itemsize,
+                dtype=x.dtype.name,
                 strategy=self.strategy,
                 backward=backward,
+                host=host_or_none() if platform == "cpu" else None,
             )
             for platform in ("cpu", "tpu", "cuda")
         }
@@ -223,26 +229,6 @@ _planned.defvjp(
     lambda call, x, factors: (_forward(call, x, factors, False), (x, factors)),
     lambda call, kept, g: _backward(call, *kept, g),
 )
-
-
-def _varying_alike(x: Array, factors: Any) -> tuple[Array, Any]:
-    """Marks all arrays as varying over the same mesh axes, where they are inside ``shard_map``.
-
-    Gradients of factors that all devices share are then summed over the devices.
-    """
-    leaves = jax.tree.leaves((x, factors))
-    axes = frozenset().union(*(getattr(jax.typeof(leaf), "vma", frozenset()) for leaf in leaves))
-
-    def vary(leaf: Array) -> Array:
-        missing = tuple(sorted(axes - jax.typeof(leaf).vma))
-        return lax.pcast(leaf, missing, to="varying") if missing else leaf
-
-    return jax.tree.map(vary, (x, factors)) if axes else (x, factors)
-
-
-def _is_sharded_by_type(array: Array) -> bool:
-    """Whether the array's type says that it lies split over a mesh with explicit axes."""
-    return any(axis is not None for axis in jax.typeof(array).sharding.spec)
 
 
 def _factor_by_factor(

@@ -8,15 +8,18 @@ there are two orders, with these products for one sample ``X: (n1, n2)``::
     A first:  T = At @ X,  (m1 r, n1) @ (n1, n2);   y = T @ Bc,  (m1, r n2) @ (r n2, m2)
     B first:  T = X @ Bc,  (n1, n2) @ (n2, r m2);   y = Ac @ T,  (m1, n1 r) @ (n1 r, m2)
 
-and several strategies, STRATEGIES. A plan depends on static numbers alone: structure, batch, size
-of the numbers, platform; so the same call has the same plan.
+and several strategies, STRATEGIES. A plan depends on static numbers alone: structure, batch, type
+of the numbers, platform, CPU; so the same call has the same plan.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator
+
+import numpy as np
 
 from kfc_jax.product.cost_model import Costs, Work
 from kfc_jax.product.count_work import (
@@ -24,13 +27,41 @@ from kfc_jax.product.count_work import (
     product,
     work_of_factor_products,
     work_of_forming,
+    work_of_native,
     work_of_two_factors,
 )
-from kfc_jax.product.program import Program, Strategy, check_strategy, pair_of
+from kfc_jax.product.native import Host, make_kernel
+from kfc_jax.product.program import (
+    Program,
+    Strategy,
+    check_strategy,
+    merged_structure,
+    pair_of,
+)
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
 _LARGEST_INTERMEDIATE = 8 * 2**20  # bytes; of whole-batch programs where loops are an alternative
 _CHUNK_BYTES = tuple(2**k for k in range(19, 24))  # 0.5 to 8 MiB
+
+
+@dataclasses.dataclass(frozen=True)
+class _Case:
+    """What a plan depends on, but for the structure."""
+
+    batch: int
+    dtype: str
+    costs: Costs
+    backward: bool
+    host: Host | None
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return np.dtype(self.dtype).itemsize
+
+    def seconds(self, program: Program) -> float:
+        """Returns the time that a program is predicted to take."""
+        return self.costs.seconds(program.work)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -39,9 +70,10 @@ def make_plan(
     batch: int,
     costs: Costs,
     *,
-    itemsize: int = 4,
+    dtype: str = "float32",
     strategy: str = "auto",
     backward: bool = False,
+    host: Host | None = None,
 ) -> tuple[Program, ...]:
     """Returns the programs, one for every term or group of terms, whose sum is the product.
 
@@ -49,44 +81,41 @@ def make_plan(
       structure: the structure of the kernel.
       batch: the number of samples.
       costs: the constants of the machine.
-      itemsize: the size of a number in bytes.
+      dtype: the type of inputs and factors, by name.
       strategy: one of STRATEGIES, for every term; ``auto``: the one predicted to be fastest.
       backward: whether to plan the backward pass, which recomputes the intermediates and gives the
         gradients of the inputs and of the factors.
+      host: the CPU that native kernels are made for; None: there are none.
 
     Raises:
       ValueError: if there is no such strategy.
     """
     check_strategy(strategy)
-    batch = max(1, batch)
+    if strategy == "native" and host is None:
+        strategy = "auto"
+    case = _Case(max(1, batch), dtype, costs, backward, host)
     indices = range(len(structure.terms))
-    dense = _materialized(structure, tuple(indices), batch, itemsize, costs, backward)
     if strategy == "materialize":
-        return (dense,)
+        return (_materialized(structure, tuple(indices), case),)
     programs = []
-    for index, term in enumerate(structure.terms):
-        if term.num_factors == 1:  # the factor is the kernel
-            programs.append(_materialized(structure, (index,), batch, itemsize, costs, backward))
-            continue
-        arguments = (batch, itemsize, costs, backward)
-        candidates = list(_candidates(index, term, structure.is_padded, *arguments))
-        wanted = [
+    for index in indices:
+        candidates = _candidates(structure, index, case)
+        wanted = [p for p in candidates if p.strategy == strategy] or [
+            # A batch of one sample has whole_batch alone, and not every pair has a native kernel.
             p
             for p in candidates
-            if p.strategy == strategy
-            or (strategy == "auto" and _is_eligible(p, batch, costs, backward))
+            if strategy not in ("auto", "native") or _is_eligible(p, case)
         ]
-        # A batch of one sample has whole_batch alone.
-        programs.append(min(wanted or candidates, key=lambda p: costs.seconds(p.work)))
+        programs.append(min(wanted, key=case.seconds))
     plan = tuple(programs)
     if strategy != "auto":
         return plan
     # One product serves all kernels that are formed: try to form the k terms that cost the most.
     plans = [plan]
-    by_cost = sorted(indices, key=lambda i: -costs.seconds(programs[i].work))
+    by_cost = sorted(indices, key=lambda i: -case.seconds(programs[i]))
     for count in indices:
         formed = tuple(sorted(by_cost[: count + 1]))
-        kernel = _materialized(structure, formed, batch, itemsize, costs, backward)
+        kernel = _materialized(structure, formed, case)
         plans.append((kernel, *(programs[i] for i in indices if i not in formed)))
     return min(plans, key=lambda p: costs.seconds(total(p)))
 
@@ -96,15 +125,15 @@ def candidate_programs(
     batch: int,
     costs: Costs,
     *,
-    itemsize: int = 4,
+    dtype: str = "float32",
     backward: bool = False,
+    host: Host | None = None,
 ) -> list[Program]:
     """Returns every program that a plan for a structure of one term chooses from."""
-    arguments = (max(1, batch), itemsize, costs, backward)
+    case = _Case(max(1, batch), dtype, costs, backward, host)
+    kernel = _materialized(structure, (0,), case)
     (term,) = structure.terms
-    is_padded = structure.is_padded
-    factored = _candidates(0, term, is_padded, *arguments) if term.num_factors > 1 else ()
-    return [*factored, _materialized(structure, (0,), *arguments)]
+    return [kernel] if term.num_factors == 1 else [*_candidates(structure, 0, case), kernel]
 
 
 def total(plan: tuple[Program, ...]) -> Work:
@@ -112,23 +141,23 @@ def total(plan: tuple[Program, ...]) -> Work:
     return sum((program.work for program in plan), Work())
 
 
-def _candidates(
-    index: int,
-    term: KroneckerTerm,
-    is_padded: bool,
-    batch: int,
-    itemsize: int,
-    costs: Costs,
-    backward: bool,
-) -> Iterator[Program]:
-    """Yields the programs of one term of two or more factors, those that form its kernel left out.
+def _candidates(structure: KroneckerStructure, index: int, case: _Case) -> list[Program]:
+    """Returns the programs of one term, those that form the kernel of several factors left out."""
+    term = structure.terms[index]
+    if term.num_factors == 1:  # the factor is the kernel
+        return [_materialized(structure, (index,), case)]
+    return [*_of_xla(structure, index, case), *_native(structure, index, case)]
+
+
+def _of_xla(structure: KroneckerStructure, index: int, case: _Case) -> Iterator[Program]:
+    """Yields XLA's programs of a term of two or more factors.
 
     ``whole_batch`` comes first, so that it wins where nothing else differs.
     """
-    positions = range(1, term.num_factors)
-    for split, left_first in itertools.product(positions, (True, False)):
+    term, batch, itemsize = structure.terms[index], case.batch, case.itemsize
+    for split, left_first in itertools.product(range(1, term.num_factors), (True, False)):
         pair = (n1, m1), (n2, m2) = pair_of(term, split)
-        forming = work_of_forming(term, split, itemsize, backward)
+        forming = work_of_forming(term, split, itemsize, case.backward)
         state = term.rank * (n2 * m1 if left_first else n1 * m2)
         for strategy, chunk in _chunks(state * itemsize, batch):
             work = work_of_two_factors(
@@ -136,21 +165,57 @@ def _candidates(
                 term.rank,
                 batch,
                 itemsize,
-                costs,
+                case.costs,
                 strategy=strategy,
                 left_first=left_first,
                 chunk=chunk,
-                backward=backward,
+                backward=case.backward,
             )
-            if is_padded:  # every step pads what it gets and cuts what it gives
-                work += Work(rounds=batch / chunk * (2 if backward else 1))
+            if structure.is_padded:  # every step pads what it gets and cuts what it gives
+                work += Work(rounds=batch / chunk * (2 if case.backward else 1))
             yield Program((index,), strategy, split, left_first, chunk, forming + work)
     if term.num_factors > 2:
         sample = max(factor_product_sizes(term)) * itemsize
         for strategy, chunk in _chunks(sample, batch):
             if strategy != "batched":
-                work = work_of_factor_products(term, chunk, batch, itemsize, costs, backward)
+                work = work_of_factor_products(
+                    term, chunk, batch, itemsize, case.costs, case.backward
+                )
                 yield Program((index,), strategy, 0, True, chunk, work)
+
+
+def _native(structure: KroneckerStructure, index: int, case: _Case) -> Iterator[Program]:
+    """Yields the programs of native kernels, each with the one that XLA does in their place."""
+    if case.host is None:
+        return
+    term = structure.terms[index]
+    for split in range(1, term.num_factors):
+        if term.rank > KroneckerTerm(pair_of(term, split)).max_rank:
+            continue  # more products than two such factors can use
+        merged = merged_structure(term, split)
+        (pair_term,) = merged.terms
+        otherwise = None
+        for left_first in (True, False):
+            kernel = make_kernel(
+                pair_of(pair_term, 1),
+                term.rank,
+                structure.inputs,
+                structure.features,
+                case.dtype,
+                case.batch,
+                backward=case.backward,
+                left_first=left_first,
+            )
+            if kernel is None:
+                continue
+            if otherwise is None:
+                replacements = [p for p in _of_xla(merged, 0, case) if _is_eligible(p, case)]
+                otherwise = min(
+                    [*replacements, _materialized(merged, (0,), case)], key=case.seconds
+                )
+            work = work_of_forming(term, split, case.itemsize, case.backward)
+            work += work_of_native(kernel, case.batch, case.itemsize, case.host)
+            yield Program((index,), "native", split, left_first, case.batch, work, otherwise)
 
 
 def _chunks(sample: int, batch: int) -> Iterator[tuple[Strategy, int]]:
@@ -166,37 +231,33 @@ def _chunks(sample: int, batch: int) -> Iterator[tuple[Strategy, int]]:
         yield "chunked", -(-batch // -(-batch // chunk))  # of about equal size
 
 
-def _is_eligible(program: Program, batch: int, costs: Costs, backward: bool) -> bool:
+def _is_eligible(program: Program, case: _Case) -> bool:
     """Says whether a program may be chosen without being asked for."""
-    if not costs.loops or batch == 1:
+    if program.strategy in ("native", "materialize"):
+        return True
+    if not case.costs.loops or case.batch == 1:
         return program.strategy == "whole_batch"
     if program.strategy == "batched":  # in a loop it repeats the factor for nothing
-        return program.chunk == batch
-    largest = _LARGEST_INTERMEDIATE * (3 if backward else 1)
+        return program.chunk == case.batch
+    largest = _LARGEST_INTERMEDIATE * (3 if case.backward else 1)
     return program.strategy != "whole_batch" or program.work.peak <= largest
 
 
-def _materialized(
-    structure: KroneckerStructure,
-    terms: tuple[int, ...],
-    batch: int,
-    itemsize: int,
-    costs: Costs,
-    backward: bool,
-) -> Program:
+def _materialized(structure: KroneckerStructure, terms: tuple[int, ...], case: _Case) -> Program:
     """Returns the program that forms the kernel of some terms."""
     n, m = structure.inputs, structure.features
-    work = product(batch, n, m, itemsize).times(2 if backward else 1)
+    work = product(case.batch, n, m, case.itemsize).times(2 if case.backward else 1)
     for index in terms:
         term = structure.terms[index]
         if term.num_factors > 1:
-            size = term.inputs * term.features * itemsize
+            size = term.inputs * term.features * case.itemsize
             at_once = Work(calls=2, flops=term.materialize_flops, touched=size, moved=2 * size)
             by_rows = Work(calls=2, flops=term.materialize_flops, moved=size)
-            work += by_rows if costs.loops else at_once
-            if backward:  # the gradients of both factors
+            work += by_rows if case.costs.loops else at_once
+            if case.backward:  # the gradients of both factors
                 work += at_once.times(2)
     trivial = all(structure.terms[i].num_factors == 1 for i in terms)
-    peak = 0 if trivial and len(terms) == 1 else n * m * itemsize * (2 if backward else 1)
-    by_rows = 1 if costs.loops else 0
-    return Program(terms, "materialize", by_rows, True, batch, work + Work(peak=peak))
+    peak = n * m * case.itemsize * (2 if case.backward else 1)
+    peak = 0 if trivial and len(terms) == 1 else peak
+    by_rows = 1 if case.costs.loops else 0
+    return Program(terms, "materialize", by_rows, True, case.batch, work + Work(peak=peak))

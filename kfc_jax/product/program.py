@@ -7,13 +7,15 @@ import math
 from typing import Literal, get_args
 
 from kfc_jax.product.cost_model import Work
-from kfc_jax.structures import KroneckerTerm
+from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
-Strategy = Literal["per_sample", "batched", "chunked", "whole_batch", "materialize"]
+Strategy = Literal["native", "per_sample", "batched", "chunked", "whole_batch", "materialize"]
 
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
 """How a term is multiplied by.
 
+- ``native``: a kernel of machine code for this very structure (``kfc_jax.product.native``), on CPUs
+  where one can be made; elsewhere as ``auto``.
 - ``per_sample``: a loop over the samples, two small products each, without a transposition.
 - ``batched``: batched products, one per sample, the factor repeated; no transpositions.
 - ``chunked``: a loop over chunks of samples, few large products each, with transpositions.
@@ -40,6 +42,7 @@ class Program:
       left_first: whether ``A`` is contracted before ``B``.
       chunk: the number of samples that are treated at once.
       work: the work that the program does.
+      otherwise: of a ``native`` program, XLA's for the pair of factors where there is no kernel.
     """
 
     terms: tuple[int, ...]
@@ -48,6 +51,7 @@ class Program:
     left_first: bool
     chunk: int
     work: Work = dataclasses.field(compare=False)
+    otherwise: Program | None = None
 
 
 def pair_of(term: KroneckerTerm, split: int) -> Pair:
@@ -57,6 +61,14 @@ def pair_of(term: KroneckerTerm, split: int) -> Pair:
         for side in (term.shapes[:split], term.shapes[split:])
     )
     return left, right
+
+
+def merged_structure(term: KroneckerTerm, split: int) -> KroneckerStructure:
+    """Returns the structure of a term once the factors left and right of a split are formed.
+
+    It has no padding: how much is allowed depends on the number of factors.
+    """
+    return KroneckerStructure((KroneckerTerm(pair_of(term, split), term.rank),))
 
 
 def check_strategy(strategy: str) -> None:

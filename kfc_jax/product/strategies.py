@@ -25,7 +25,10 @@ from kfc_jax.product.factors import (
     form_kernel_by_rows,
     merge_factors,
 )
-from kfc_jax.product.program import UNROLL, Pair, Program, pair_of
+from kfc_jax.product.native import gradients as native_gradients
+from kfc_jax.product.native import multiply as native_multiply
+from kfc_jax.product.program import UNROLL, Pair, Program, merged_structure, pair_of
+from kfc_jax.product.sharding import varying_axes
 from kfc_jax.structures import KroneckerStructure
 
 Prepared = tuple[Array, ...]
@@ -51,6 +54,11 @@ def multiply(
       factors: the factors of all terms, also of those that the program does not multiply by.
       recompute: whether differentiation of the result keeps ``x`` and the factors alone.
     """
+    if program.strategy == "native":
+        a, b = _merged(program, x, factors)
+        stand_in = _StandIn(program, structure, precision, recompute)
+        left_first = program.left_first
+        return native_multiply(x, a, b, structure.features, stand_in, left_first=left_first)
 
     def run(x: Array, factors: Factors) -> Array:
         prepared = _prepare(program, structure, precision, factors)
@@ -70,6 +78,11 @@ def gradients(
     g: Float[Array, "batch features"],
 ) -> tuple[Float[Array, "batch inputs"], Factors]:
     """Returns the gradients of ``sum(g * multiply(...))`` by ``x`` and by the factors."""
+    if program.strategy == "native":
+        (a, b), transpose_merge = jax.vjp(functools.partial(_merged, program, x), factors)
+        stand_in = _StandInGradients(program, structure, precision)
+        of_x, *of_pair = native_gradients(x, a, b, g, stand_in, left_first=program.left_first)
+        return of_x, transpose_merge(tuple(of_pair))[0]
     prepare = functools.partial(_prepare, program, structure, precision)
     if program.strategy == "materialize":  # the gradient is best that of one product over ranks
         prepared = prepare(factors)
@@ -87,6 +100,64 @@ def gradients(
 
     of_x, of_prepared = _map_and_sum(program, step_gradients, (x, g))
     return of_x, transpose_prepare(of_prepared)[0]
+
+
+def _merged(program: Program, x: Array, factors: Factors) -> tuple[Array, Array]:
+    """Returns both factors of a native program's term, of the type that is computed with."""
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    (index,) = program.terms
+    return merge_factors([factor.astype(dtype) for factor in factors[index]], program.split)
+
+
+@dataclasses.dataclass(frozen=True)
+class _InPlaceOfNative:
+    """What XLA does in place of a native kernel; equal wherever it does the same."""
+
+    program: Program
+    structure: KroneckerStructure
+    precision: lax.PrecisionLike
+
+    @property
+    def merged(self) -> KroneckerStructure:
+        """The structure of both factors, without padding."""
+        return merged_structure(self.structure.terms[self.program.terms[0]], self.program.split)
+
+    @property
+    def otherwise(self) -> Program:
+        """XLA's program."""
+        assert self.program.otherwise is not None
+        return self.program.otherwise
+
+
+@dataclasses.dataclass(frozen=True)
+class _StandIn(_InPlaceOfNative):
+    """The product."""
+
+    recompute: bool
+
+    def __call__(self, x: Array, a: Array, b: Array) -> Array:
+        factors = ((a.astype(x.dtype), b.astype(x.dtype)),)
+        x = _padded(x, self.merged.inputs)
+        call = (self.otherwise, self.merged, self.precision, x, factors)
+        return multiply(*call, recompute=self.recompute)[:, : self.structure.features]
+
+
+@dataclasses.dataclass(frozen=True)
+class _StandInGradients(_InPlaceOfNative):
+    """The gradients."""
+
+    def __call__(self, x: Array, a: Array, b: Array, g: Array) -> tuple[Array, Array, Array]:
+        factors = ((a.astype(x.dtype), b.astype(x.dtype)),)
+        x, g = _padded(x, self.merged.inputs), _padded(g, self.merged.features)
+        of_x, ((of_a, of_b),) = gradients(
+            self.otherwise, self.merged, self.precision, x, factors, g
+        )
+        of_x = of_x[:, : self.structure.inputs]
+        return of_x, of_a.astype(a.dtype), of_b.astype(b.dtype)
+
+
+def _padded(x: Array, size: int) -> Array:
+    return jnp.pad(x, ((0, 0), (0, size - x.shape[1])))
 
 
 def _prepare(
@@ -124,7 +195,7 @@ def _step(
     if program.strategy == "materialize":
         return dot(x, prepared[0], (((1,), (0,)), ((), ())))
     term = structure.terms[program.terms[0]]
-    x = jnp.pad(x, ((0, 0), (0, term.inputs - structure.inputs)))
+    x = _padded(x, term.inputs)
     if program.split:
         y = _two_factors(program, pair_of(term, program.split), dot, prepared, x)
     else:
@@ -205,7 +276,7 @@ def _map_and_sum(
 
 def _zeros_of_a_sum(shape: jax.ShapeDtypeStruct) -> Array:
     zeros = jnp.zeros(shape.shape, jnp.promote_types(shape.dtype, jnp.float32))
-    axes: frozenset[str] | None = getattr(shape, "vma", None)
+    axes = varying_axes(shape)
     return lax.pcast(zeros, tuple(sorted(axes)), to="varying") if axes else zeros
 
 

@@ -12,17 +12,17 @@
 - `TRAINABLE_MATRIX_RANK`: the fraction of the matrix rank that a kernel needs in order to train.
 """
 
+from kfc_jax.structures.dense import DenseStructure
 from kfc_jax.structures.kronecker import KroneckerStructure
 from kfc_jax.structures.kronecker_term import KroneckerTerm, Shape
 from kfc_jax.structures.layer_structure import (
     TRAINABLE_MATRIX_RANK,
-    DenseStructure,
     LayerStructure,
-    LowRankStructure,
     kind_of_parameter,
     layer_kinds,
-    read_layer_structure,
 )
+from kfc_jax.structures.low_rank import LowRankStructure
+from kfc_jax.structures.read_text import read_layer_structure
 
 __all__ = [
     "TRAINABLE_MATRIX_RANK",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import re
 from collections.abc import Iterable
 from typing import cast
 
@@ -21,13 +20,15 @@ from kfc_jax.structures.kronecker_term import (
     nearest_term,
     whole_number,
 )
-from kfc_jax.structures.layer_structure import DEFAULT_RANK, Shapes, SumOfFactors
+from kfc_jax.structures.kronecker_text import format_terms, read_terms
+from kfc_jax.structures.layer_structure import DEFAULT_RANK, Shapes
 from kfc_jax.structures.sizes import (
     good_size,
     largest_allowed_size,
     most_even_split,
     ordered_splits,
 )
+from kfc_jax.structures.sum_of_factors import SumOfFactors
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -75,9 +76,9 @@ class KroneckerStructure(SumOfFactors):
                 sizes = sorted({getattr(term, side) for term in terms})
                 if len(sizes) > 1:
                     raise ValueError(
-                        f"The terms of '{_format_terms(terms)}' have different numbers of {side}: "
+                        f"The terms of '{format_terms(terms)}' have different numbers of {side}: "
                         f"{sizes}. Make them equal, or, if they are padded, say the kernel's size: "
-                        f"'{_format_terms(terms)}@INPUTSxFEATURES'."
+                        f"'{format_terms(terms)}@INPUTSxFEATURES'."
                     )
                 size = sizes[0]
             elif size < 1:
@@ -93,28 +94,8 @@ class KroneckerStructure(SumOfFactors):
         Raises:
           ValueError: if the text is not of that form, or the structure is not valid.
         """
-        body, at, size = text.strip().partition("@")
-        sizes: tuple[int, ...] = ()
-        if at:
-            match = re.fullmatch(r"(\d+)x(\d+)", size)
-            if not match:
-                raise ValueError(
-                    f"Cannot read the kernel's size '{size}' in structure '{text}': write it as "
-                    "INPUTSxFEATURES, for example '16:64x60*64x63@4096x3755'."
-                )
-            sizes = int(match[1]), int(match[2])
-        terms = []
-        for part in body.split("+"):
-            match = re.fullmatch(r"(?:(\d+):)?(\d+x\d+(?:\*\d+x\d+)*)", part)
-            if not match:
-                raise ValueError(
-                    f"Cannot read the term '{part}' of structure '{text}': write "
-                    f"RANK:N1xM1*N2xM2, terms joined by '+', for example {EXAMPLE}."
-                )
-            sides = (factor.split("x") for factor in match[2].split("*"))
-            shapes = tuple((int(n), int(m)) for n, m in sides)
-            terms.append(KroneckerTerm(shapes, int(match[1] or 1)))
-        return cls(tuple(terms), *sizes)
+        terms, sizes = read_terms(text)
+        return cls(terms, *sizes)
 
     @classmethod
     def balanced(
@@ -326,14 +307,14 @@ class KroneckerStructure(SumOfFactors):
             dict.fromkeys(f"{t.inputs}x{t.features}" for t in self.terms if not self._fits(t))
         )
         return (
-            f"Structure '{_format_terms(self.terms)}' gives a kernel of {sizes}, but the layer "
+            f"Structure '{format_terms(self.terms)}' gives a kernel of {sizes}, but the layer "
             f"needs {self.inputs}x{self.features} (inputs x features; padding by up to 5% is "
             f"allowed). The nearest structure that fits is '{suggestion}'."
         )
 
     def __str__(self) -> str:
         suffix = f"@{self.inputs}x{self.features}" if self.is_padded else ""
-        return _format_terms(self.terms) + suffix
+        return format_terms(self.terms) + suffix
 
     def __repr__(self) -> str:
         return f"KroneckerStructure.parse('{self}')"
@@ -342,7 +323,3 @@ class KroneckerStructure(SumOfFactors):
 def _is_column_times_row(shapes: Shape) -> bool:
     (n1, m1), (n2, m2) = shapes
     return m1 == n2 == 1 or n1 == m2 == 1
-
-
-def _format_terms(terms: Iterable[KroneckerTerm]) -> str:
-    return "+".join(map(str, terms))

@@ -13,7 +13,7 @@ from typing import Any
 from experiments.config import flatten
 from experiments.reporting.trials.kept_runs import KEPT_FILE, read_kept
 from experiments.reporting.trials.trial import SPLITS, Outcome, Trial
-from experiments.runs import Layer, failure_reason
+from experiments.runs import Layer, RunFolder, failure_reason
 
 
 def read_sweeps(paths: Sequence[str | os.PathLike[str]]) -> list[Trial]:
@@ -65,7 +65,7 @@ def _read_sweep(folder: Path, label: str) -> list[Trial]:
 def _read_trial(folder: Path, sweep: str, planned: dict[str, Any]) -> Trial:
     record = _read_json(folder / "trial.json")[0] or {}
     config = flatten(_read_json(folder / "config.json")[0] or {})
-    curve, split, last_step = _read_curve(folder / "metrics.jsonl")
+    curve, split, last_step = _read_curve(folder)
     outcome, damage = _read_outcome(folder / "result.json")
     said = str(record.get("state", ""))
     problem = str(record.get("error") or "")
@@ -145,19 +145,18 @@ def _errors(result: dict[str, Any]) -> dict[str, float]:
     return {split: float(result[split]["error"]) for split in SPLITS if result.get(split)}
 
 
-def _read_curve(path: Path) -> tuple[tuple[tuple[float, float], ...], str, int]:
+def _read_curve(folder: Path) -> tuple[tuple[tuple[float, float], ...], str, int]:
     """Returns the error by epoch, its split, and the last step with metrics."""
     curves: dict[str, list[tuple[float, float]]] = {"validation": [], "train": []}
     last_step = 0
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+    for metrics in RunFolder.read_metrics(folder):
         try:
-            metrics = json.loads(line)
             last_step = int(metrics["step"])
             for split, points in curves.items():
                 if (error := metrics.get(f"{split}/error")) is not None:
                     points.append((float(metrics["epoch"]), float(error)))
         except (ValueError, KeyError, TypeError):
-            continue  # a line that was cut off, or of another sort
+            continue  # a line of another sort
     split = "validation" if curves["validation"] else "train"
     return tuple(curves[split]), split, last_step
 

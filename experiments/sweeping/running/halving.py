@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.runs import RunFolder
 from experiments.sweeping.running.trial_state import RUNNING, TrialState
 
 _TUNED = ("optimizer", "train", "augmentation")
@@ -63,19 +64,12 @@ class SuccessiveHalving:
     def _rung_errors(self, name: str) -> dict[int, float]:
         """Returns a trial's validation error at each rung that it has reached, by rung."""
         epochs = self._configs[name].train.num_epochs
-        try:
-            lines = (self._workdir / name / "metrics.jsonl").read_text().splitlines()
-        except OSError:
-            return {}
         errors: dict[int, float] = {}
-        points = []
-        for line in lines:
-            try:
-                metrics = json.loads(line)
-            except ValueError:
-                continue
-            if "validation/error" in metrics:
-                points.append((metrics["epoch"], metrics["validation/error"]))
+        points = [
+            (metrics["epoch"], metrics["validation/error"])
+            for metrics in RunFolder.read_metrics(self._workdir / name)
+            if "validation/error" in metrics
+        ]
         rung = 1
         while (epoch := max(1, math.ceil(epochs / self._eta**rung))) < epochs:
             reached = [error for at, error in points if at >= epoch]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import json
 import os
 import sys
 import time
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from experiments.runs import RunFolder
 from experiments.sweeping.running.trial_state import (
     DONE,
     FAILED,
@@ -97,18 +97,8 @@ def seconds_left(
 
 def last_metrics(folder: Path) -> dict[str, Any]:
     """Returns the newest line of a run's metrics; nothing if there is none."""
-    try:
-        with (folder / "metrics.jsonl").open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            lines = file.read().splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        try:
-            return json.loads(line)
-        except ValueError:  # just being written, or the part that was cut off
-            continue
-    return {}
+    lines = RunFolder.read_metrics(folder, _TAIL_BYTES)
+    return lines[-1] if lines else {}
 
 
 def _running(folder: Path) -> str:

@@ -7,6 +7,7 @@ import pytest
 from experiments.benchmarking.calibration import CASES, _work, calibrate
 from experiments.benchmarking.fitting import Measurement, fit, losses, quality
 from kfc_jax.product.cost_model import KINDS, Costs, Work, costs_of
+from kfc_jax.product.native import host_or_none
 from kfc_jax.product.planner import candidate_programs
 
 TRUE = Costs(
@@ -17,6 +18,7 @@ TRUE = Costs(
     moved=3e-10,
     spilled=2e-10,
     rounds=2e-6,
+    native=1e-10,
     cache=4 * 2**20,
     loops=True,
 )
@@ -28,7 +30,7 @@ def synthetic(true, noise=0.0):
     for group in range(20):
         for _ in range(8):
             scale = 10 ** rng.uniform(0, 3, len(KINDS))
-            base = Work(10, 1e8, 1e7, 1e6, 1e5, 0, 10)
+            base = Work(10, 1e8, 1e7, 1e6, 1e5, 0, 10, native=1e6)
             amounts = {k: getattr(base, k) * s for k, s in zip(KINDS, scale, strict=True)}
             intermediate = 2 ** rng.uniform(18, 26)
 
@@ -84,12 +86,12 @@ def test_quality_counts_the_choices_that_lose():
 def test_work_of_a_program_follows_the_cache_size():
     costs = costs_of("cpu")
     case = next(c for c in CASES if c.batch == 512 and c.rank == 16 and c.pass_ == "forward")
-    for program in candidate_programs(case.structure, case.batch, costs):
+    for program in candidate_programs(case.structure, case.batch, costs, host=host_or_none()):
         assert _work(case, program, costs, costs.cache) == program.work
     spilled = {
         cache: sum(
             _work(case, p, costs, cache).spilled
-            for p in candidate_programs(case.structure, case.batch, costs)
+            for p in candidate_programs(case.structure, case.batch, costs, host=host_or_none())
         )
         for cache in (2**18, 2**30)
     }
@@ -114,3 +116,16 @@ def test_calibration_writes_constants_that_the_planner_reads(tmp_path, monkeypat
     monkeypatch.setenv("KFC_JAX_COSTS", str(path))
     assert costs_of("cpu") == costs
     assert any("fitted: relative error" in line for line in said)
+
+
+def test_an_interrupted_calibration_leaves_no_file(tmp_path, monkeypatch):
+    from experiments.benchmarking import calibration
+
+    def interrupted(cases, costs):
+        yield from ()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(calibration, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(tmp_path / "costs.json", lambda _: None)
+    assert not list(tmp_path.iterdir())

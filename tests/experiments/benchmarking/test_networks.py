@@ -1,6 +1,10 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import pytest
 
-from experiments.benchmarking import networks
+from experiments.benchmarking import mlp, networks
+from experiments.benchmarking.convolutions import convolutions
 from tests.experiments import tiny
 
 
@@ -13,11 +17,11 @@ def tiny_network(monkeypatch):
 
 def test_a_network_is_timed_with_both_kinds_of_layer(tiny_network):
     found = networks.measure_network("tiny", 1e-3)
-    assert list(found.entries) == ["dense", "kfc"]
+    assert list(found.entries) == ["dense", "kfc", "convolutions"]
     assert found.structure == tiny.get_config().model.fc1.structure
     assert found.batch == 8
     assert all(entry.timing.median > 0 for entry in found.entries.values())
-    assert all(entry.temporary_bytes > 0 for entry in found.entries.values())
+    assert all(found.entries[kind].temporary_bytes > 0 for kind in networks.KINDS)
 
 
 def test_a_step_trains_and_the_kind_of_its_layer_is_the_one_asked_for(tiny_network):
@@ -29,3 +33,33 @@ def test_a_step_trains_and_the_kind_of_its_layer_is_the_one_asked_for(tiny_netwo
     names = {kind: set(step._state.params["fc1"]) for kind, step in steps.items()}
     assert "kernel" in names["dense"]
     assert "kernel_0_0" in names["kfc"]
+
+
+def test_the_mlp_trains_with_both_kinds_of_layer(monkeypatch):
+    monkeypatch.setattr(mlp, "HIDDEN", 64)
+    (name,) = (name for name, file in networks.NETWORKS.items() if file is None)
+    found = networks.measure_network(name, 1e-3)
+    assert found.batch == mlp.BATCH
+    assert all(entry.timing.median > 0 for entry in found.entries.values())
+    step = mlp.MLPStep("kfc")
+    before = step._state[0]["params"]["KFCDense_1"]["kernel_0_0"].copy()
+    step()
+    assert (step._state[0]["params"]["KFCDense_1"]["kernel_0_0"] != before).any()
+
+
+def test_every_convolution_is_done_with_its_gradients():
+    calls = []
+
+    def counting(*arguments, **keywords):
+        calls.append(arguments[0].shape)
+        return jax.lax.conv_general_dilated(*arguments, **keywords)
+
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Conv(4, (3, 3), conv_general_dilated=counting)(x)
+            return nn.Conv(5, (3, 3), strides=2, conv_general_dilated=counting)(x)
+
+    call = convolutions(Two(), jnp.zeros((2, 8, 8, 1)))
+    call()
+    assert {(2, 8, 8, 1), (2, 8, 8, 4)} <= set(calls)

@@ -27,25 +27,41 @@ def test_planned_is_compared_with_the_best_strategy():
 
 
 @pytest.mark.parametrize(
-    ("rank", "batch", "title", "limit"),
-    [
-        (1, 1, "dense / planned, 4096x4096, forward, rank 1", 15),
-        (4, 256, "dense / planned, 4096x4096, forward, rank 4", 5),
-        (16, 32, "dense / planned, 4096x4096, forward, rank 16, batch 32", 2.5),
-        (16, 1024, "dense / planned, 4096x4096, forward, rank 16, batch >= 256", 1.3),
-    ],
+    ("rank", "batch", "pass_", "limit"),
+    [(1, 256, "forward", 33), (16, 1024, "forward", 2.4), (4, 256, "training", 8.5)],
 )
-def test_each_rank_has_its_bound_at_4096(rank, batch, title, limit):
+def test_each_rank_has_its_bound_at_4096(rank, batch, pass_, limit):
+    title = f"dense / planned, 4096x4096, {pass_}, batch {batch}, rank {rank}"
     for factor, met in ((1.01, 1), (0.99, 0)):
-        one = result(case(rank, batch), dense=limit * factor, planned=1.0)
+        one = result(case(rank, batch, pass_), dense=limit * factor, planned=1.0)
         elsewhere = result(case(rank, batch, shape=(784, 1024)), dense=0.1, planned=1.0)
-        training = result(case(rank, batch, "training"), dense=0.1, planned=1.0)
-        found = outcomes(one, elsewhere, training)
+        other_pass = {"forward": "training", "training": "forward"}[pass_]
+        other = result(case(2, batch, other_pass), dense=0.1, planned=1.0)
+        found = outcomes(one, elsewhere, other)
         assert list(found[title].ratios) == [one.case.key]
         assert found[title].met == met
         assert len(found["dense / planned, anywhere"].ratios) == 3
         others = [t for t in found if "4096x4096" in t and t != title]
         assert all(not found[t].ratios for t in others)
+
+
+def test_an_earlier_revision_is_beaten_on_average_and_everywhere():
+    cases = [
+        result(
+            case(rank, 32),
+            planned=9.0,
+            earlier=seconds,
+            beside={"earlier": {"planned": 1.0}},
+        )
+        for rank, seconds in ((1, 4.0), (4, 1.0))
+    ]
+    outcome = outcomes(*cases, result(case(1, 1), planned=1.0, earlier=0.1))[
+        "earlier / planned, batch >= 32"
+    ]
+    assert outcome.met == 1
+    assert outcome.mean == pytest.approx(2.0)
+    text = tables.summary(results(*cases))
+    assert f"| >= 1.1 | 1 of 2 | 1.00 ({cases[1].case.key}) | 2.00 |" in text
 
 
 def test_training_has_bounds_on_time_and_memory():
@@ -58,7 +74,6 @@ def test_training_has_bounds_on_time_and_memory():
     )
     found = outcomes(one, result(case(4, 32, "training"), dense=1, einsum=1, planned=1))
     head = "forward and backward, rank 4, batch"
-    assert found[f"dense / planned, {head} >= 256"].ratios == {one.case.key: 9.0}
     assert found[f"naive einsum / planned, {head} >= 256"].met == 0
     memory = found[f"temporary memory, planned / naive einsum, {head} 1024"]
     assert memory.ratios == {one.case.key: 0.25}
@@ -68,10 +83,11 @@ def test_training_has_bounds_on_time_and_memory():
 def test_the_floor_is_asked_for_large_enough_cases():
     flops = 2 * 2 * 32 * 4 * 64**3  # at 1e11 a second
     near = result(case(4, 32), planned=1.2 * flops / 1e11)
-    found = outcomes(near, result(case(1, 32), planned=1.0), result(case(4, 1), planned=1.0))
-    outcome = found["planned / floor, forward, rank >= 4, batch >= 32"]
-    assert outcome.ratios == {near.case.key: pytest.approx(1.2)}
-    assert outcome.met == 1
+    found = outcomes(near, result(case(4, 1), planned=1.0))
+    for limit, met in ((1.3, 1), (1.15, 0)):
+        outcome = found[f"planned / floor, forward, batch >= 32, at most {limit}"]
+        assert outcome.ratios == {near.case.key: pytest.approx(1.2)}
+        assert outcome.met == met
 
 
 def test_peers_and_networks_have_bounds():
@@ -86,8 +102,8 @@ def test_peers_and_networks_have_bounds():
         "LeNet", "1:2x2*2x2", 8, {"dense": Entry(timing(1.0)), "kfc": Entry(timing(1.25))}
     )
     found = outcomes(peers, networks={"LeNet": network})
-    assert found["FastKron / planned, forward"].met == 1
-    assert found["LyCORIS LoKr / planned"].met == 0
+    assert found["FastKron / planned, forward"].met == 0
+    assert found["LyCORIS LoKr / planned, forward"].met == 0
     assert found[NETWORKS.title].ratios == {"LeNet": 0.8}
     assert found[NETWORKS.title].met == 0
 
@@ -97,7 +113,7 @@ def test_the_summary_names_targets_worst_cells_and_missing_peers():
     one.entries["peft"] = Entry(note="missing: no module named peft")
     text = tables.summary(results(one, peers={"peft": "missing: no module named peft"}))
     assert all(target.title in text for target in (*TARGETS, NETWORKS))
-    assert f"planned / best strategy | <= 1.1 | 0 of 1 | 5.00 ({one.case.key})" in text
+    assert f"planned / best strategy | <= 1.1 | 0 of 1 | 5.00 ({one.case.key}) | 5.00" in text
     assert f"Falls short, planned / best strategy: {one.case.key} 5.00." in text
     assert "- peft: missing: no module named peft" in text
     line = tables.line(one)

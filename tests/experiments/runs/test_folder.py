@@ -122,3 +122,23 @@ def test_a_damaged_result_is_an_error_with_a_remedy(tmp_path):
     folder = RunFolder(tmp_path, tiny.get_config()).open()
     with pytest.raises(ValueError, match=r"result\.json cannot be read .*delete it, and the run"):
         folder.result()
+
+
+def test_metrics_are_read_without_the_lines_that_are_no_metrics(tmp_path):
+    assert RunFolder.read_metrics(tmp_path) == []
+    whole = [{"step": step, "train/loss": 0.5} for step in (1, 2, 3)]
+    first, second, third = map(json.dumps, whole)
+    damaged = [
+        '{"step": 15, "train/lo',
+        "7",
+        "null",
+        '{"epoch": 1}',
+        '{"step": null}',
+        "",
+        "\udcff",
+    ]
+    text = "\n".join([first, *damaged, second, third, first[:9]])
+    (tmp_path / "metrics.jsonl").write_bytes(text.encode(errors="surrogateescape"))
+    assert RunFolder.read_metrics(tmp_path) == whole
+    end = len(third) + 1 + len(first[:9])
+    assert RunFolder.read_metrics(tmp_path, last_bytes=end + 5) == whole[2:]

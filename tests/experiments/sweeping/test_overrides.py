@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.sweeping import product, seeds, values, zipped
+from experiments.sweeping import product, seeds, values
 
 
 def test_a_product_has_every_combination_the_last_axis_fastest():
@@ -18,15 +18,6 @@ def test_a_product_takes_generators_and_nothing():
         {"seed": 1, "a": 1},
     ]
     assert product() == [{}]
-
-
-def test_zipped_goes_through_the_axes_together():
-    assert zipped(values("a", 1, 2), seeds(2)) == [{"a": 1, "seed": 0}, {"a": 2, "seed": 1}]
-
-
-def test_zipped_refuses_axes_of_different_lengths():
-    with pytest.raises(ValueError, match=r"one length, got 2, 3; .* take product"):
-        zipped(seeds(2), values("a", 1, 2, 3))
 
 
 def test_a_field_is_set_once():

@@ -5,7 +5,7 @@ import pytest
 from kfc_jax.product.cost_model import COSTS_VARIABLE, PLATFORMS, Costs, Work, costs_of, save_costs
 from tests.kfc_jax.reference import message_of
 
-MINE = Costs(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 1e6, loops=True)
+MINE = Costs(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 1e6, loops=True)
 
 
 def test_seconds_are_the_sum_over_the_kinds_of_work():

@@ -11,20 +11,28 @@ from hypothesis import strategies as st
 
 from kfc_jax import KroneckerStructure
 from kfc_jax.product.cost_model import Costs, costs_of
+from kfc_jax.product.native import Host
 from kfc_jax.product.planner import candidate_programs, make_plan, total
 from kfc_jax.product.program import STRATEGIES
 from kfc_jax.product.strategies import multiply
 from tests.kfc_jax.reference import message_of, random_factors, structures
 
 CPU, GPU = costs_of("cpu"), costs_of("gpu")
-ONLY_FLOPS = Costs(0, 1e-9, 0, 0, 0, 0, 0, math.inf, loops=True)
+HOST = Host(vector_bytes=32, registers=16, cpu="haswell", features="+avx2,+fma")
+ONLY_FLOPS = Costs(0, 1e-9, 0, 0, 0, 0, 0, 0, math.inf, loops=True)
 
 
-@given(structures(), st.integers(0, 5000), st.booleans(), st.sampled_from(["auto", *STRATEGIES]))
+@given(
+    structures(),
+    st.integers(0, 5000),
+    st.booleans(),
+    st.sampled_from(["auto", *STRATEGIES]),
+    st.sampled_from([None, HOST]),
+)
 def test_every_term_is_multiplied_once_and_the_same_call_has_the_same_plan(
-    structure, batch, backward, strategy
+    structure, batch, backward, strategy, host
 ):
-    arguments = {"strategy": strategy, "backward": backward}
+    arguments = {"strategy": strategy, "backward": backward, "host": host}
     plan = make_plan(structure, batch, CPU, **arguments)
     assert sorted(t for program in plan for t in program.terms) == list(range(len(structure.terms)))
     make_plan.cache_clear()
@@ -68,8 +76,35 @@ def test_a_strategy_that_is_asked_for_is_had_on_any_platform():
     structure = KroneckerStructure.parse("2:3x4*4x3+2:2x2*2x2*3x3")
     for costs in (CPU, GPU):
         for strategy in STRATEGIES:
-            plan = make_plan(structure, 20, costs, strategy=strategy)
+            plan = make_plan(structure, 20, costs, strategy=strategy, host=HOST)
             assert {program.strategy for program in plan} == {strategy}
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_native_without_kernels_is_what_auto_is(backward):
+    structure = KroneckerStructure.parse("2:3x4*4x3+2:2x2*2x2*3x3")
+    arguments = {"backward": backward}
+    auto = make_plan(structure, 20, CPU, **arguments)
+    assert make_plan(structure, 20, CPU, strategy="native", **arguments) == auto
+    assert "native" not in {p.strategy for p in auto}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int32"])
+def test_there_is_no_native_kernel_for_other_types(dtype):
+    structure = KroneckerStructure.parse("4:64x64*64x64")
+    (program,) = make_plan(structure, 64, CPU, dtype=dtype, strategy="native", host=HOST)
+    assert program.strategy != "native"
+
+
+@given(structures(max_terms=1), st.integers(1, 300), st.booleans())
+def test_what_stands_in_for_a_native_kernel_is_a_program_of_xla(structure, batch, backward):
+    for program in make_plan(
+        structure, batch, CPU, strategy="native", backward=backward, host=HOST
+    ):
+        if program.strategy == "native":
+            assert program.otherwise.strategy != "native"
+            assert program.work.native > 0
+            assert program.work.native_flops >= 2 * batch * structure.terms[0].rank
 
 
 def test_large_ranks_are_formed_and_small_ones_beside_them_are_not():

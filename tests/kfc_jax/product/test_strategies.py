@@ -20,7 +20,7 @@ from kfc_jax.product.program import STRATEGIES, Program
 from kfc_jax.product.strategies import gradients, multiply
 from tests.kfc_jax.reference import dense_kernel, message_of, random_factors, structures
 
-LOOPED = [s for s in STRATEGIES if s != "materialize"]
+LOOPED = [s for s in STRATEGIES if s not in ("materialize", "native")]
 
 
 def random_arrays(structure, batch, dtype="float32"):
@@ -333,8 +333,9 @@ def test_what_is_kept_for_the_gradient_is_no_larger_than_inputs_and_factors(stra
     )
     _, transpose = jax.vjp(product, x, factors)
     kept = sum(leaf.size for leaf in jax.tree.leaves(transpose))
-    # In forward mode the factors may be kept in two layouts.
-    assert kept <= x.size + 2 * structure.num_parameters
+    # In forward mode the factors may be kept in two layouts; and the number of the platform, where
+    # there are several plans.
+    assert kept <= x.size + 2 * structure.num_parameters + 1
 
 
 def test_sums_over_samples_of_half_precision_are_kept_in_single_precision():

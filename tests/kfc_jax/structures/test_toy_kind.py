@@ -21,7 +21,7 @@ import kfc_jax
 from experiments.models import costs_of_layers
 from experiments.models.layers import LayerSpec, fully_connected
 from experiments.reporting.compare.methods import method_of
-from experiments.sweeping import stored_as
+from experiments.sweeping.layers import stored_as
 from experiments.training.optimizers import make_optimizer
 from kfc_jax import CompressedModel, CompressionPlan, convert, plan_compression, to_dense
 from kfc_jax.decompose import DecompositionReport, InputStatistics, decompose_kernel

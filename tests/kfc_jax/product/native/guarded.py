@@ -1,0 +1,137 @@
+"""Runs a kernel on arrays that lie against pages which nobody may touch; a fault ends the process.
+
+Arguments are read-only. Every array lies in three ways: it ends where its memory ends, so that its
+start is aligned to nothing but its numbers; it begins where its memory begins; and it is one number
+away from its memory's end, so that nothing is aligned to a vector. What lies around it is compared
+afterwards.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import mmap
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+
+from kfc_jax import KroneckerStructure
+from kfc_jax.product.native.backward import backward_handler
+from kfc_jax.product.native.forward import forward_handler
+from kfc_jax.product.native.kernels import make_kernel
+from tests.kfc_jax.product.native.cases import fill, relative_errors, tolerance
+from tests.kfc_jax.product.native.frames import Buffer, Caller, compiled
+
+WAYS = ("ends", "begins", "unaligned")
+_FILL = 0xA5
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_NONE, _READ, _READ_WRITE = 0, mmap.PROT_READ, mmap.PROT_READ | mmap.PROT_WRITE
+
+
+class Guarded:
+    """Memory between two pages that nobody may touch."""
+
+    def __init__(self, array: np.ndarray, way: str, *, is_result: bool) -> None:
+        size, page = array.nbytes, mmap.PAGESIZE
+        room = -(-(size + 64) // page) * page
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        base = _libc.mmap(None, room + 2 * page, _READ_WRITE, flags, -1, 0)
+        assert base not in (None, ctypes.c_void_p(-1).value)
+        start = {"ends": room - size, "begins": 0, "unaligned": room - size - array.itemsize}[way]
+        self._memory = np.frombuffer((ctypes.c_uint8 * room).from_address(base + page), np.uint8)
+        self._memory[:] = _FILL
+        self._around = np.ones(room, bool)
+        self._around[start : start + size] = False
+        self.array = self._memory[start : start + size].view(array.dtype).reshape(array.shape)
+        self.array[...] = array
+        for place, count, access in (
+            (base, page, _NONE),
+            (base + page, room, _READ_WRITE if is_result else _READ),
+            (base + page + room, page, _NONE),
+        ):
+            assert _libc.mprotect(place, count, access) == 0
+        self.buffer = Buffer(array.dtype.name, array.shape, base + page + start)
+
+    def check(self) -> None:
+        assert (self._memory[self._around] == _FILL).all(), "something was written around an array"
+
+
+def run(text: str, dtype: str, batch: int, *, left_first: bool) -> None:
+    """Runs forward and backward kernel of a structure of one term, in every way."""
+    structure = KroneckerStructure.parse(text)
+    case = fill(np.random.default_rng(0), structure, dtype, batch)
+    (term,), ((a, b),) = structure.terms, case.factors
+    kernels = [
+        make_kernel(
+            term.shapes,
+            term.rank,
+            structure.inputs,
+            structure.features,
+            dtype,
+            batch,
+            backward=backward,
+            left_first=left_first,
+        )
+        for backward in (False, True)
+    ]
+    assert all(kernels), "no kernel"
+    of_samples, of_factors = (np.dtype(jnp.dtype(t)) for t in (dtype, kernels[0].compute))
+    x, g = (array.astype(of_samples) for array in (case.x, case.g))
+    a, b = (array.astype(of_factors) for array in (a, b))
+    handlers = [forward_handler(kernels[0]), backward_handler(kernels[1], kernels[1].slots(batch))]
+    arguments = [[x, a, b], [x, a, b, np.ascontiguousarray(b.transpose(0, 2, 1)), g]]
+    addresses = [compiled(handler) for handler in handlers]
+    for way in WAYS:
+        results = []
+        for handler, address, arrays in zip(handlers, addresses, arguments, strict=True):
+            read = [Guarded(array, way, is_result=False) for array in arrays]
+            written = [
+                Guarded(
+                    np.full([batch if n == -1 else n for n in array.shape], 7.0).astype(
+                        jnp.dtype(array.dtype)
+                    ),
+                    way,
+                    is_result=True,
+                )
+                for array in handler.results
+            ]
+            caller = Caller(threads=3, schedule=lambda task: task() or True)
+            error = caller.call(address, [r.buffer for r in read], [w.buffer for w in written])
+            assert not error, error
+            for guarded in (*read, *written):
+                guarded.check()
+            results.append([w.array for w in written])
+        (y,), (of_x, of_a, of_b, _) = results
+        errors = relative_errors(case, [y, of_x, of_a, of_b])
+        assert max(errors) <= tolerance(case), f"{case}, {way}: {errors}"
+
+
+def run_beyond() -> None:
+    """Hands a kernel an array that is one sample too short: the process must not survive it."""
+    kernel = make_kernel(((3, 5), (7, 2)), 1, 21, 10, "float32", 4, backward=False, left_first=True)
+    assert kernel
+    handler = forward_handler(kernel)
+    shapes = [(3, 21), (1, 3, 5), (1, 7, 2), (4, 10)]
+    arrays = [
+        Guarded(np.zeros(shape, np.float32), "ends", is_result=shape == (4, 10)) for shape in shapes
+    ]
+    arrays[0].buffer.shape = (4, 21)
+    *read, written = [array.buffer for array in arrays]
+    Caller().call(compiled(handler), read, [written])
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "beyond":
+        run_beyond()
+        print("survived")
+        sys.exit()
+    faulthandler.enable()
+    for line in sys.argv[1:]:
+        print(line, flush=True)  # the last one is that of a fault
+        text, dtype, batch, side = line.split()
+        run(text, dtype, int(batch), left_first=side == "left")
+    print("all inside")

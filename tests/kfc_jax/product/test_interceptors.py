@@ -1,0 +1,151 @@
+"""Traces do not leak between those who put a product of their own in JAX's place and those who not.
+
+Quantisers replace `jax.lax.dot_general` for a while. What was traced before must not be taken for
+what they see, nor what they saw for the plain products afterwards.
+"""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from kfc_jax import KFCDense, KroneckerStructure, kronecker_matmul
+from tests.kfc_jax.reference import dense_kernel, key, random_factors
+
+PLAIN = jax.lax.dot_general
+STRATEGIES = ["auto", "native", "per_sample", "materialize"]
+
+
+@contextlib.contextmanager
+def coarse_products():
+    """Rounds the operands of all products to steps of a quarter; yields the number of products."""
+    seen = []
+
+    def coarse(lhs, rhs, *arguments, **options):
+        seen.append(lhs.shape)
+        lhs, rhs = (jnp.round(4 * operand) / 4 for operand in (lhs, rhs))
+        return PLAIN(lhs, rhs, *arguments, **options)
+
+    jax.lax.dot_general = coarse
+    try:
+        yield seen
+    finally:
+        jax.lax.dot_general = PLAIN
+
+
+def product_of(structure, strategy):
+    rng = np.random.default_rng(0)
+    factors = [[jnp.asarray(f, "float32") for f in term] for term in random_factors(structure)]
+    x = jnp.asarray(rng.standard_normal((9, structure.inputs)), "float32")
+    g = jnp.asarray(rng.standard_normal((9, structure.features)), "float32")
+    kernel = dense_kernel(structure, factors)
+    expected = np.asarray(x, float) @ kernel, np.asarray(g, float) @ kernel.T
+
+    def call():
+        # Everything is traced in the call, as a model is that is called anew.
+        y, transpose = jax.vjp(lambda x: kronecker_matmul(x, factors, strategy=strategy), x)
+        return y, transpose(g)[0]
+
+    return call, expected
+
+
+def layer_of(structure):
+    layer = KFCDense(structure.features, structure=str(structure), use_bias=False)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((9, structure.inputs)), "float32")
+    variables = layer.init(key(0), x)
+    factors = jax.tree.leaves(nn.meta.unbox(variables))
+    kernel = dense_kernel(structure, [factors])
+    g = jnp.ones((9, structure.features))
+    expected = np.asarray(x, float) @ kernel, np.asarray(g, float) @ kernel.T
+
+    def call():
+        y, transpose = jax.vjp(lambda x: layer.apply(variables, x), x)
+        return y, transpose(g)[0]
+
+    return call, expected
+
+
+def error(found, expected):
+    return max(
+        float(np.linalg.norm(f - e) / np.linalg.norm(e))
+        for f, e in zip(found, expected, strict=True)
+    )
+
+
+def check_both_orders(call, expected, first):
+    for step in range(4):
+        if (step % 2 == 0) == (first == "plain"):
+            assert error(call(), expected) < 1e-5
+            continue
+        with coarse_products() as seen:
+            values, of_x = call()
+        assert seen
+        # What was rounded is off in the values as in the gradients.
+        assert error([values], expected[:1]) > 1e-3
+        assert error([of_x], expected[1:]) > 1e-3
+
+
+# Every case has a structure of its own, so that nothing was traced before it.
+CASES = [
+    (f"2:{4 + k}x5*3x{6 + j}", strategy, first)
+    for k, strategy in enumerate(STRATEGIES)
+    for j, first in enumerate(("plain", "coarse"))
+]
+
+
+@pytest.mark.parametrize(("text", "strategy", "first"), CASES)
+def test_a_product_sees_who_is_there_now(text, strategy, first):
+    check_both_orders(*product_of(KroneckerStructure.parse(text), strategy), first)
+
+
+@pytest.mark.parametrize("first", ["plain", "coarse"])
+@pytest.mark.parametrize("text", ["2:5x7*3x4", "2:4x4*5x6@19x24"])
+def test_a_layer_sees_who_is_there_now(text, first):
+    structure = KroneckerStructure.parse(text)
+    check_both_orders(*layer_of(structure), first)
+
+
+def test_a_layer_under_jit_keeps_what_its_own_trace_saw():
+    call, expected = layer_of(KroneckerStructure.parse("2:6x7*3x4"))
+    plain, coarse = jax.jit(lambda: call()), jax.jit(lambda: call())
+    with coarse_products():
+        first = coarse()
+    assert error(plain(), expected) < 1e-5
+    assert error(first, expected) > 1e-3
+    for result, again in zip(first, coarse(), strict=True):
+        assert (result == again).all()
+
+
+def test_gradients_taken_after_the_interceptor_is_gone_are_those_of_what_it_did():
+    structure = KroneckerStructure.parse("2:6x5*3x7")
+    factors = random_factors(structure)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((9, structure.inputs)), "float32")
+    with coarse_products():
+        y, transpose = jax.vjp(lambda x: kronecker_matmul(x, factors), x)
+    (of_x,) = transpose(jnp.ones_like(y))
+    plain = np.ones_like(y) @ dense_kernel(structure, factors).T
+    assert of_x.shape == x.shape
+    assert error([of_x], [plain]) > 1e-3
+
+
+def test_one_who_only_looks_changes_nothing():
+    structure = KroneckerStructure.parse("3:6x5*4x7")
+    call, expected = product_of(structure, "auto")
+    seen = []
+
+    def looking(*arguments, **options):
+        seen.append(arguments[0].shape)
+        return PLAIN(*arguments, **options)
+
+    jax.lax.dot_general = looking
+    try:
+        assert error(call(), expected) < 1e-5
+    finally:
+        jax.lax.dot_general = PLAIN
+    assert seen
+    count = len(seen)
+    assert error(call(), expected) < 1e-5
+    assert len(seen) == count
