@@ -16,7 +16,7 @@ from pathlib import Path
 
 from experiments.reporting.compare import compare
 from experiments.reporting.pages import tables
-from experiments.reporting.trials import read_sweeps
+from experiments.reporting.trials import read_runs
 from experiments.system import write_text
 
 _BEGIN = re.compile(r"<!-- table ([^:\n]+): ([^\n]+?) -->\n")
@@ -74,8 +74,8 @@ def filled(document: str | os.PathLike[str]) -> str:
 
 
 def _tables(document: Path, folders: str) -> dict[str, list[str]]:
-    trials = read_sweeps([document.parent / folder for folder in folders.split()])
-    comparisons = [comparison for comparison in compare(trials) if comparison.splits]
+    runs = read_runs([document.parent / folder for folder in folders.split()])
+    comparisons = [comparison for comparison in compare(runs) if comparison.splits]
     if len(comparisons) != 1:
         titles = ", ".join(comparison.title for comparison in comparisons)
         raise ValueError(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
-
-from experiments.reporting.trials import Spread
 
 
 def count(number: float) -> str:
@@ -28,13 +27,16 @@ def percent(fraction: float, digits: int = 1) -> str:
     return f"{fraction:.{digits}%}"
 
 
-def spread(value: Spread | None) -> str:
+def spread(mean: float, std: float = math.nan, n: float = 1) -> str:
     """Returns an error rate with its spread over seeds: `0.75% ± 0.04 (n = 3)`."""
-    if value is None:
-        return "none"
-    if value.std is None:
-        return f"{value.mean:.2%}"
-    return f"{value.mean:.2%} ± {value.std * 100:.2f} (n = {value.n})"
+    if math.isnan(std):
+        return f"{mean:.2%}"
+    return f"{mean:.2%} ± {std * 100:.2f} (n = {n:.0f})"
+
+
+def error_of(row: Any) -> str:
+    """Returns the error of a row of a table as `spread`."""
+    return spread(row.error, row.error_std, row.error_n)
 
 
 def points(tolerance: float) -> str:

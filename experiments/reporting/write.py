@@ -8,15 +8,16 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from experiments.reporting.compare import (
     Comparison,
     compare,
     learning_rates,
     near_dense,
     series_of,
-    start_points,
 )
-from experiments.reporting.pages import Picture, page, summary
+from experiments.reporting.pages import Part, Picture, page, summary
 from experiments.reporting.pictures import (
     budget_figure,
     curve_figure,
@@ -28,7 +29,7 @@ from experiments.reporting.pictures import (
 )
 from experiments.reporting.sentences import headline, rate_findings, what_is_missing
 from experiments.reporting.tables import write_groups, write_rates, write_trials
-from experiments.reporting.trials import keep, read_sweeps
+from experiments.reporting.trials import keep, read_runs
 
 # Files that a report does not always have, so that an earlier one may have left them.
 _MAY_BE_STALE = (
@@ -69,106 +70,89 @@ def write_report(
     """
     if tolerance is not None and not 0 <= tolerance <= 100:
         raise ValueError(f"The tolerance is {tolerance:g} points; take one from 0 to 100.")
-    trials = read_sweeps(workdirs)
-    comparisons = [comparison for comparison in compare(trials) if comparison.splits]
-    missing = what_is_missing(trials, comparisons)
+    runs = read_runs(workdirs)
+    comparisons = [comparison for comparison in compare(runs) if comparison.splits]
+    missing = what_is_missing(runs, comparisons)
     out = Path(out).expanduser().absolute()
     out.mkdir(parents=True, exist_ok=True)
-    links = {t.folder: Path(os.path.relpath(t.folder, out)).as_posix() for t in trials}
+    links = {folder: Path(os.path.relpath(folder, out)).as_posix() for folder in runs.folder}
 
-    keep(trials, out)
-    write_trials(out / "trials", trials, comparisons, links)
+    keep(runs.record, out)
+    write_trials(out / "trials", runs, comparisons, links)
     write_groups(out / "groups", comparisons)
-    tolerances = [
-        near_dense.default_tolerance(c, c.splits[0]) if tolerance is None else float(tolerance)
-        for c in comparisons
-    ]
     for old in out.iterdir():
         if re.fullmatch(_MAY_BE_STALE, old.name):
             old.unlink()
-    suffixes = [f"-{_slug(c.title)}" if len(comparisons) > 1 else "" for c in comparisons]
-    pictures = {
-        comparison.title: _draw(comparison, out, suffix)
-        for comparison, suffix in zip(comparisons, suffixes, strict=True)
-    }
-    searches = {c.title: learning_rates.rate_searches(c, trials) for c in comparisons}
-    rates = {
-        c.title: _draw_rates(c, searches[c.title], out, suffix)
-        for c, suffix in zip(comparisons, suffixes, strict=True)
-    }
-    write_rates(out / "learning_rates", ((c, s) for c in comparisons for s in searches[c.title]))
-    shown = {
-        title: {p.svg.name.partition("-")[0].partition(".")[0]: _png(p) for p in made}
-        for title, made in pictures.items()
-    }
-    (out / "summary.md").write_text(summary(comparisons, tolerances, missing, shown, rates))
+    parts = []
+    for comparison in comparisons:
+        suffix = f"-{_slug(comparison.title)}" if len(comparisons) > 1 else ""
+        near = near_dense.default_tolerance(comparison, comparison.splits[0])
+        parts.append(
+            Part(
+                comparison,
+                near if tolerance is None else float(tolerance),
+                _draw(comparison, out, suffix),
+                _draw_rates(comparison, runs, out, suffix),
+            )
+        )
+    searches = [(part.comparison, search) for part in parts for search, _ in part.rates]
+    write_rates(out / "learning_rates", searches)
+    (out / "summary.md").write_text(summary(parts, missing))
     created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    (out / "index.html").write_text(
-        page(trials, comparisons, tolerances, missing, pictures, rates, links, created)
-    )
+    (out / "index.html").write_text(page(runs, parts, missing, links, created))
     said = [
-        f"{comparison.title}: {sentence}"
-        for comparison, points in zip(comparisons, tolerances, strict=True)
+        f"{part.comparison.title}: {sentence}"
+        for part in parts
         for sentence in (
-            *headline(comparison, comparison.splits[0], "parameters", points),
-            *(said for search in searches[comparison.title] for said in rate_findings(search)),
+            *headline(part.comparison, part.comparison.splits[0], "parameters", part.tolerance),
+            *(sentence for search, _ in part.rates for sentence in rate_findings(search)),
         )
     ]
     return said + missing
 
 
-def _png(picture: Picture) -> str:
-    return picture.svg.with_suffix(".png").name
-
-
 def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
     """Draws a comparison's pictures; the trade-off is always there and comes first."""
     split = comparison.splits[0]
-    started, series = start_points.started_groups(comparison, split), series_of(comparison, split)
-    made = [
-        ("tradeoff", tradeoff_figure(comparison, split), f"{split} error against size"),
-        (
-            "budgets",
+    made = {
+        "tradeoff": (tradeoff_figure(comparison, split), f"{split} error against size"),
+        "budgets": (
             budget_figure(comparison, split),
             f"structures at about equal {comparison.size_label('layer_parameters')}; bars are the "
             "standard deviation over seeds",
         ),
-        (
-            "curves",
+        "curves": (
             curve_figure(comparison, split),
             "learning curves, mean over seeds; bands are the standard deviation",
         ),
-        (
-            "starts",
-            start_figure(comparison, split, started) if started else None,
+        "starts": (
+            start_figure(comparison, split),
             f"{split} error against size, of models trained from scratch and of decomposed ones",
         ),
-        (
-            "series",
-            series_figure(comparison, split, series)
-            if any(one.has_both for one in series)
-            else None,
+        "series": (
+            series_figure(comparison, split, series_of(comparison, split)),
             f"{split} error of KFC and low rank against size, for every start and trunk",
         ),
+    }
+    return [
+        Picture(
+            name,
+            style.save(figure, out / f"{name}{suffix}")[1],
+            f"{comparison.title}: {caption}.",
+        )
+        for name, (figure, caption) in made.items()
+        if figure
     ]
-    pictures = []
-    for name, figure, caption in made:
-        if figure is None:
-            continue
-        _, svg = style.save(figure, out / f"{name}{suffix}")
-        pictures.append(Picture(svg, f"{comparison.title}: {caption}.", name == "tradeoff"))
-    return pictures
 
 
 def _draw_rates(
-    comparison: Comparison, searches: Sequence[learning_rates.RateSearch], out: Path, suffix: str
+    comparison: Comparison, runs: pd.DataFrame, out: Path, suffix: str
 ) -> list[tuple[learning_rates.RateSearch, Path]]:
     """Draws a comparison's searches for learning rates, numbered from the second on."""
     drawn = []
-    for number, search in enumerate(searches, 1):
+    for number, search in enumerate(learning_rates.rate_searches(comparison, runs), 1):
         path = out / f"learning_rates{suffix}{f'-{number}' if number > 1 else ''}"
-        _, svg = style.save(rate_figure(search, comparison.title), path)
-        drawn.append((search, svg))
+        drawn.append((search, style.save(rate_figure(search, comparison.title), path)[1]))
     return drawn
 
 

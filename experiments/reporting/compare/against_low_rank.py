@@ -2,124 +2,92 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import math
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
-from experiments.reporting.compare.groups import Comparison, Group
+from experiments.reporting.compare.groups import Comparison
 from experiments.reporting.compare.series import Series, series_of
 
 # Ranks are whole numbers, so that sizes of two methods seldom meet exactly.
 EQUAL_SIZE = 1.1
 """A KFC layer counts as of a low-rank layer's size up to this many times its parameters."""
 
+_COMPARED = ["structure", "layer_parameters", "error", "error_std", "error_n", "record"]
 _DRAWS = 2_000
+_ENDS = (0.025, 0.975)  # quantiles
 
 
-@dataclasses.dataclass(frozen=True)
-class EqualSize:
-    """A low-rank layer and the largest KFC layer that is no larger, or by 10% at most.
+def at_equal_size(series: Series) -> pd.DataFrame:
+    """Pairs every low-rank layer of the series with the KFC layer of its size, if there is one.
 
-    Attributes:
-      low_rank: the low-rank group.
-      kfc: the KFC group. Of several of one size it is the one with the highest error, so that
-        having tried more of them is no advantage.
-      difference: error of KFC minus error of low rank.
-      standard_error: of the difference; None without at least 2 seeds each.
+    That is the largest KFC layer that is no larger, or by 10% at most. Of several of one size it is
+    the one with the highest error, so that having tried more of them is no advantage.
+
+    Returns:
+      a row for each pair: some of the groups' columns with `_kfc` and `_low_rank`, the `difference`
+      of their errors (KFC minus low rank), and its `standard_error` (NaN without 2 seeds each).
     """
-
-    low_rank: Group
-    kfc: Group
-    difference: float
-    standard_error: float | None
-
-    @property
-    def is_clear(self) -> bool | None:
-        """Whether the difference is over two standard errors; None where these are unknown."""
-        return (
-            None if self.standard_error is None else abs(self.difference) > 2 * self.standard_error
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class EqualError:
-    """How many times fewer layer parameters KFC needs than a low-rank layer of the same error.
-
-    Attributes:
-      low_rank: the low-rank group.
-      kfc_parameters: where KFC's curve reaches that error; its smallest layer if that one has it
-        already; None if no layer has it.
-      ratio: parameters of low rank over those; over those of the largest layer if none reaches it.
-      low: lower end of the 95% interval.
-      high: upper end.
-      is_bounded: whether the ratio is a bound, as KFC's curve ends before it: the smallest layer is
-        good enough, or the largest is not.
-    """
-
-    low_rank: Group
-    kfc_parameters: float | None
-    ratio: float
-    low: float
-    high: float
-    is_bounded: bool
+    low_rank, kfc = series.low_rank[_COMPARED], series.kfc[_COMPARED]
+    low_rank = low_rank.assign(limit=low_rank.layer_parameters * EQUAL_SIZE)
+    kfc = kfc.assign(limit=kfc.layer_parameters * 1.0).sort_values(["limit", "error"])
+    pairs = pd.merge_asof(low_rank, kfc, on="limit", suffixes=("_low_rank", "_kfc"))
+    pairs = pairs.dropna(subset="error_kfc").astype({"layer_parameters_kfc": int})
+    variance = sum(
+        pairs[f"error_std_{of}"] ** 2 / pairs[f"error_n_{of}"] for of in ("kfc", "low_rank")
+    )
+    return pairs.assign(
+        difference=pairs.error_kfc - pairs.error_low_rank, standard_error=np.sqrt(variance)
+    )
 
 
-def at_equal_size(series: Series, split: str) -> list[EqualSize]:
-    """Pairs every low-rank layer of the series with the KFC layer of its size, if there is one."""
-    kfc, low_rank = series.kfc, series.low_rank
-    found = []
-    for rival in low_rank:
-        limit = rival.sizes["layer_parameters"] * EQUAL_SIZE
-        no_larger = [group for group in kfc if group.sizes["layer_parameters"] <= limit]
-        if no_larger:
-            ours = max(no_larger, key=lambda g: (g.sizes["layer_parameters"], g.error(split).mean))
-            a, b = ours.error(split), rival.error(split)
-            error = None
-            if a.std is not None and b.std is not None:
-                error = math.sqrt(a.std**2 / a.n + b.std**2 / b.n)
-            found.append(EqualSize(rival, ours, a.mean - b.mean, error))
-    return found
-
-
-def matches(comparison: Comparison, split: str) -> list[EqualSize]:
+@functools.lru_cache(maxsize=8)
+def matches(comparison: Comparison, split: str) -> pd.DataFrame:
     """Returns the pairs of all series of a comparison.
 
     Only models with the same trunk and the same start meet. The report's headline counts these, and
     its table of equal sizes has a row for each.
     """
-    return [pair for one in series_of(comparison, split) for pair in at_equal_size(one, split)]
+    return pd.concat(
+        [pd.DataFrame(columns=["difference", "standard_error", "record_kfc"])]
+        + [at_equal_size(one) for one in series_of(comparison, split)]
+    )
 
 
-def at_equal_error(series: Series, split: str) -> list[EqualError]:
+def at_equal_error(series: Series) -> pd.DataFrame:
     """Reads off KFC's curve, for every low-rank layer, the size at which it has the same error.
 
     The curve joins the best layers up to every size, linearly in error and in the logarithm of
     size. The interval comes from drawing all means anew 2,000 times, from normal distributions with
     the standard deviation that the structures of the series have on average over their seeds.
+
+    Returns:
+      the low-rank groups, with `kfc_parameters` (where KFC's curve reaches the error; its smallest
+      layer if that one has it already; NaN if no layer has it), the `ratio` of low rank's
+      parameters to those (to the largest layer's if none reaches it), `low` and `high` of its 95%
+      interval, and whether it `is_bound`, as KFC's curve ends before it.
     """
     kfc, low_rank = series.kfc, series.low_rank
-    if not kfc:
-        return []
-    groups = [*kfc, *low_rank]
-    variances = [e.std**2 for g in groups if (e := g.error(split)).std is not None]
-    deviation = math.sqrt(sum(variances) / len(variances)) if variances else 0.0
-    means = np.array([group.error(split).mean for group in groups])
-    scales = np.array([deviation / math.sqrt(group.error(split).n) for group in groups])
+    groups = pd.concat([kfc, low_rank])
+    deviation = math.sqrt(np.nan_to_num((groups.error_std**2).mean()))
+    means = groups.error.to_numpy()
+    scales = deviation / np.sqrt(groups.error_n.to_numpy())
     noise = np.random.default_rng(0).standard_normal((_DRAWS, len(groups)))
     draws = means + scales * noise
-    sizes = np.log([group.sizes["layer_parameters"] for group in kfc])
+    sizes = np.log(kfc.layer_parameters.to_numpy(float))
+    own = np.log(low_rank.layer_parameters.to_numpy(float))
     found = []
-    for index, group in enumerate(low_rank, len(kfc)):
-        own = math.log(group.sizes["layer_parameters"])
-        log_size, is_bounded = _where(sizes, means[: len(kfc)], means[index])
-        ratios = [math.exp(own - _where(sizes, draw[: len(kfc)], draw[index])[0]) for draw in draws]
-        low, high = np.quantile(ratios, [0.025, 0.975]).tolist()
+    for index, size in enumerate(own, len(kfc)):
+        log_size, is_bound = _where(sizes, means[: len(kfc)], means[index])
+        ratios = [math.exp(size - _where(sizes, d[: len(kfc)], d[index])[0]) for d in draws]
         is_reached = means[: len(kfc)].min() <= means[index]
-        needed = math.exp(log_size) if is_reached else None
-        found.append(EqualError(group, needed, math.exp(own - log_size), low, high, is_bounded))
-    return found
+        needed = math.exp(log_size) if is_reached else math.nan
+        found.append((needed, math.exp(size - log_size), *np.quantile(ratios, _ENDS), is_bound))
+    names = ["kfc_parameters", "ratio", "low", "high", "is_bound"]
+    return low_rank.assign(**pd.DataFrame(found, low_rank.index, names))
 
 
 def _where(

@@ -1,13 +1,16 @@
-"""Trials of one data set and model, grouped over seeds, side by side."""
+"""Runs of one data set and model, grouped over seeds, side by side."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar
+
+import pandas as pd
 
 from experiments.reporting.compare.methods import (
     DENSE,
@@ -17,108 +20,40 @@ from experiments.reporting.compare.methods import (
     method_of,
     structure_of,
 )
-from experiments.reporting.trials import SPLITS, Spread, Trial
+from experiments.reporting.trials import MEASURES, SIZES, SPLITS
 from experiments.reporting.wording import settings_text
 from experiments.runs import Layer
 
-SIZES = ("parameters", "flops", "layer_parameters")
+_SAME = ["structure", "settings"]  # runs that agree in these differ in their seed alone
 
 
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """Finished trials that differ in their seed alone.
-
-    Attributes:
-      method: how their fully connected layers are made.
-      structure: the same in full.
-      fields: what else distinguishes them within the comparison, by the config's fields; mostly
-        empty.
-      trials: one for each seed.
-      layers: the layers that the comparison is about.
-      is_best: whether no other settings of the same structure have a lower error; judged on the
-        validation split where there is one.
-    """
-
-    method: Method
-    structure: str
-    fields: Mapping[str, Any]
-    trials: tuple[Trial, ...]
-    layers: tuple[Layer, ...]
-    is_best: bool = True
-
-    @property
-    def settings(self) -> str:
-        """The fields as text."""
-        return settings_text(self.fields)
-
-    @property
-    def trunk(self) -> str:
-        """The fields in which its model, not its compared layers, is special, as text."""
-        model = {f: v for f, v in self.fields.items() if f.startswith("model.")}
-        return settings_text(model).replace("model.", "")
-
-    @property
-    def label(self) -> str:
-        """Its structure as a name that stands alone, settings not in it."""
-        return self.method.label_of(self.structure)
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Parameters of the model, FLOPs of an example, parameters of the compared layers."""
-        outcome = self.trials[0].outcome
-        layer_parameters = sum(layer.parameters for layer in self.layers)
-        return dict(zip(SIZES, (outcome.parameters, outcome.flops, layer_parameters), strict=True))
-
-    @property
-    def dense_sizes(self) -> dict[str, int]:
-        """The same with dense layers in their place."""
-        outcome = self.trials[0].outcome
-        layer_parameters = sum(layer.dense_parameters for layer in self.layers)
-        sizes = (outcome.dense_parameters, outcome.dense_flops, layer_parameters)
-        return dict(zip(SIZES, sizes, strict=True))
-
-    @property
-    def layer_flops(self) -> int:
-        """FLOPs of the compared layers for one example."""
-        return sum(layer.flops for layer in self.layers)
-
-    def reduction(self, size: str) -> float:
-        """Returns the fraction of a dense model's size that is saved."""
-        dense = self.dense_sizes[size]
-        return 1 - self.sizes[size] / dense if dense else 0.0
-
-    def error(self, split: str) -> Spread | None:
-        """Returns the fraction of errors on a split, over the seeds evaluated on it."""
-        errors = [trial.outcome.errors.get(split) for trial in self.trials]
-        errors = [error for error in errors if error is not None]
-        return Spread.of(errors) if errors else None
-
-    @property
-    def seconds(self) -> float:
-        """Mean wall time of a trial."""
-        return statistics.fmean(trial.outcome.seconds for trial in self.trials)
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
-    """All groups of one data set and model.
+    """All runs of one data set and model.
 
     Attributes:
       data: name of the data set.
       model: name of the model.
-      layer_names: the layers that differ between trials.
-      groups: by method, then by size.
-      repeated: finished trials that repeat the config and the seed of another, and do not count.
+      layer_names: the layers that differ between runs.
+      runs: the table of finished runs, with the `method`, `structure`, `settings` (what else
+        distinguishes a run within the comparison; mostly empty), `trunk` (those of the model) and
+        sizes of the compared layers.
+      groups: a row for the runs that differ in their seed alone, by method, then by size: the
+        columns of `runs`, where a measure is the mean, and beside it are its sample standard
+        deviation `_std` (NaN for one seed) and its number of seeds `_n`. `is_best` says that no
+        other settings of the structure have a lower error, judged on validation where all have one.
+      repeated: finished runs that repeat the config and the seed of another, and do not count.
     """
 
     data: str
     model: str
     layer_names: tuple[str, ...]
-    groups: tuple[Group, ...]
-    repeated: tuple[Trial, ...]
+    runs: pd.DataFrame
+    groups: pd.DataFrame
+    repeated: pd.DataFrame
 
-    sizes: ClassVar[tuple[str, ...]] = SIZES
-    """What is meant by size: names of sizes of a group."""
+    sizes: ClassVar[tuple[str, ...]] = (*SIZES, "layer_parameters")
+    """What is meant by size: columns, each with `dense_` and `_reduction` of its own."""
 
     @property
     def title(self) -> str:
@@ -128,33 +63,55 @@ class Comparison:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits with errors to compare, the one to judge by first."""
-        return tuple(split for split in SPLITS if self.at_best(split))
+        return tuple(split for split in SPLITS if len(self.at_best(split)))
 
-    def at_best(self, split: str) -> list[Group]:
+    def on(self, split: str) -> pd.DataFrame:
+        """Returns the groups with an error on the split.
+
+        They have that `error` and the one `before` training, with their `_std` and `_n`.
+        """
+        return self._by_split[split]
+
+    def at_best(self, split: str) -> pd.DataFrame:
         """Returns the groups with an error on the split, every structure at its best settings."""
-        return [group for group in self.groups if group.is_best and group.error(split)]
+        groups = self.on(split)
+        return groups[groups.is_best]
 
-    def dense(self, split: str) -> Group | None:
-        """Returns the dense baseline, or None."""
-        return next((g for g in self.at_best(split) if g.method == DENSE), None)
+    def dense(self, split: str) -> Any:
+        """Returns the row of the dense baseline, or None."""
+        return self._dense[split]
 
-    def dense_by_trunk(self, split: str) -> dict[str, Group]:
-        """Returns the dense baseline of every trunk that has one."""
-        found: dict[str, list[Group]] = {}
-        for group in self.groups:
-            if group.method == DENSE and group.error(split):
-                found.setdefault(group.trunk, []).append(group)
-        return {trunk: best_of(groups) for trunk, groups in found.items()}
+    def dense_by_trunk(self, split: str) -> dict[str, Any]:
+        """Returns the row of the dense baseline of every trunk that has one."""
+        groups = self.on(split)
+        dense = groups[groups.method == DENSE]
+        return {row.trunk: row for row in dense[is_best(dense, ["trunk"])].itertuples()}
+
+    @functools.cached_property
+    def _by_split(self) -> dict[str, pd.DataFrame]:
+        """The groups, as `on` returns them: this is asked for hundreds of times."""
+        names = [f"{what}{part}" for what in ("error", "before") for part in ("", "_std", "_n")]
+        return {
+            split: self.groups.assign(
+                **{name: self.groups[f"{split}_{name}"] for name in names}
+            ).dropna(subset="error")
+            for split in SPLITS
+        }
+
+    @functools.cached_property
+    def _dense(self) -> dict[str, Any]:
+        best = {split: self.at_best(split) for split in SPLITS}
+        return {split: first(own[own.method == DENSE]) for split, own in best.items()}
 
     @property
     def methods(self) -> list[Method]:
         """The methods of its groups, in the order of reports."""
-        return in_order(group.method for group in self.groups)
+        return in_order(self.groups.method)
 
     @property
     def has_settings(self) -> bool:
-        """Whether trials differ in more than layers and seeds."""
-        return any(group.settings for group in self.groups)
+        """Whether runs differ in more than layers and seeds."""
+        return bool((self.groups.settings != "").any())
 
     def size_label(self, size: str) -> str:
         """Returns a size's name for people."""
@@ -166,77 +123,109 @@ class Comparison:
         }[size]
 
 
-def compare(trials: Iterable[Trial]) -> list[Comparison]:
-    """Groups finished trials over seeds, apart for every data set and model."""
-    by_task: dict[tuple[str, str], list[Trial]] = {}
-    for trial in trials:
-        if trial.outcome:
-            by_task.setdefault(trial.task, []).append(trial)
-    return [_compare_task(task, done) for task, done in by_task.items()]
+def compare(runs: pd.DataFrame) -> list[Comparison]:
+    """Groups the finished runs of the table over seeds, apart for every data set and model."""
+    tasks = runs[runs.state == "done"].groupby(["data", "model"], sort=False)
+    return [_compare_task(data, model, own) for (data, model), own in tasks]
 
 
-def _compare_task(task: tuple[str, str], trials: list[Trial]) -> Comparison:
-    layer_names = _compared_layers(trials)
-    layer_fields = tuple(f"model.{name}." for name in layer_names)
-    names = sorted({name for trial in trials for name in trial.settings})
-    differing = [
-        field
-        for field in names
-        if not field.startswith(layer_fields)
-        and len({json.dumps(trial.settings.get(field)) for trial in trials}) > 1
-    ]
-    seeds: dict[tuple[str, str], dict[object, Trial]] = {}
-    fields_of: dict[str, dict[str, Any]] = {}
-    repeated = []
-    for trial in trials:
-        fields = {name: trial.settings[name] for name in differing if name in trial.settings}
-        settings = settings_text(fields)
-        fields_of[settings] = fields
-        group = seeds.setdefault((structure_of(_layers(trial, layer_names)), settings), {})
-        # Without a seed nothing tells two trials to be the same.
-        seed = object() if trial.seed is None else trial.seed
-        if seed in group:
-            repeated.append(trial)
-        else:
-            group[seed] = trial
-    groups = []
-    for (structure, settings), members in seeds.items():
-        layers = _layers(next(iter(members.values())), layer_names)
-        own = tuple(members.values())
-        groups.append(Group(method_of(layers), structure, fields_of[settings], own, layers))
-    order = in_order(group.method for group in groups)
-    groups.sort(key=lambda g: (order.index(g.method), g.sizes["parameters"], g.structure))
-    return Comparison(*task, layer_names, _mark_best(groups), tuple(repeated))
+def first(rows: pd.DataFrame) -> Any:
+    """Returns the first row, its columns as attributes, or None."""
+    if not len(rows):
+        return None
+    # Not a named tuple, whose class takes a millisecond to make.
+    return SimpleNamespace(Index=rows.index[:1].item(), **rows.iloc[0].to_dict())
 
 
-def _compared_layers(trials: Sequence[Trial]) -> tuple[str, ...]:
+def is_best(groups: pd.DataFrame, among: Sequence[str]) -> pd.Series:
+    """Says of every group whether it has the lowest error of those that agree in some columns.
+
+    The error is that on the validation split, if all of these have one.
+    """
+    # Choosing settings on the test split would flatter the methods that tried more of them.
+    rivals = [groups[column] for column in among]
+    validated = groups.validation_error.notna().groupby(rivals).transform("all")
+    judged = groups.validation_error.where(validated, groups.test_error).fillna(math.inf)
+    best = judged.groupby(rivals).idxmin()
+    return pd.Series(groups.index.isin(best), index=groups.index)
+
+
+def with_layers(runs: pd.DataFrame, layers: Sequence[tuple[Layer, ...]]) -> pd.DataFrame:
+    """Returns the table with the structure and the sizes of these layers, for every row some."""
+
+    def total(attribute: str) -> list[int]:
+        return [sum(getattr(layer, attribute) for layer in own) for own in layers]
+
+    runs = runs.assign(
+        layers=layers,
+        structure=[structure_of(own) for own in layers],
+        layer_parameters=total("parameters"),
+        dense_layer_parameters=total("dense_parameters"),
+        layer_flops=total("flops"),
+    )
+    reductions = {
+        f"{size}_reduction": (1 - runs[size] / runs[f"dense_{size}"]).fillna(0.0)
+        for size in Comparison.sizes
+    }
+    return runs.assign(**reductions)
+
+
+def _compare_task(data: str, model: str, runs: pd.DataFrame) -> Comparison:
+    names = _compared_layers(runs.layers)
+    layers = [tuple(layer for layer in own if layer.name in names) for own in runs.layers]
+    fields = _differing(runs.fields, tuple(f"model.{name}." for name in names))
+    trunks = [{f: v for f, v in own.items() if f.startswith("model.")} for own in fields]
+    runs = with_layers(runs, layers).astype(
+        {s: int for s in (*SIZES, *map("dense_{}".format, SIZES))}
+    )
+    methods = [method_of(own) for own in layers]
+    runs = runs.assign(
+        method=methods,
+        family=[method.family for method in methods],
+        label=[m.label_of(s) for m, s in zip(methods, runs.structure, strict=True)],
+        special=fields,
+        settings=[settings_text(own) for own in fields],
+        trunk=[settings_text(own).replace("model.", "") for own in trunks],
+    )
+    # Without a seed nothing tells two runs to be the same.
+    is_repeated = runs.duplicated([*_SAME, "seed"]) & runs.seed.notna()
+    return Comparison(
+        data, model, names, runs[~is_repeated], _groups(runs[~is_repeated]), runs[is_repeated]
+    )
+
+
+def _groups(runs: pd.DataFrame) -> pd.DataFrame:
+    by_group = runs.groupby(_SAME, sort=False)
+    measured = by_group[list(MEASURES)].agg(["mean", "std", "count"])
+    parts = {"mean": "", "std": "_std", "count": "_n"}
+    measured.columns = [f"{measure}{parts[part]}" for measure, part in measured.columns]
+    counts = measured.filter(regex="_n$")
+    measured[counts.columns] = counts.replace(0, math.nan)
+    groups = runs.drop_duplicates(_SAME).drop(columns=list(MEASURES))
+    groups = groups.merge(measured.assign(records=by_group.record.agg(tuple)), on=_SAME)
+    place = {method: place for place, method in enumerate(in_order(groups.method))}
+    groups = groups.assign(place=groups.method.map(place), is_best=is_best(groups, ["structure"]))
+    return groups.sort_values(["place", "parameters", "structure"], ignore_index=True)
+
+
+def _compared_layers(models: Iterable[Sequence[Layer]]) -> tuple[str, ...]:
     """Returns the names of the fully connected layers that differ; of all, if none does."""
     made: dict[str, set[tuple[str, str]]] = {}
-    for trial in trials:
-        for layer in trial.outcome.layers:
-            if is_fully_connected(layer):
-                made.setdefault(layer.name, set()).add((layer.kind, layer.structure))
+    for layer in (layer for layers in models for layer in layers):
+        if is_fully_connected(layer):
+            made.setdefault(layer.name, set()).add((layer.kind, layer.structure))
     differing = tuple(name for name, ways in made.items() if len(ways) > 1)
     replaced = tuple(n for n, ways in made.items() if any(kind != "dense" for kind, _ in ways))
     return differing or replaced or tuple(made)
 
 
-def _layers(trial: Trial, names: Sequence[str]) -> tuple[Layer, ...]:
-    return tuple(layer for layer in trial.outcome.layers if layer.name in names)
-
-
-def _mark_best(groups: Sequence[Group]) -> tuple[Group, ...]:
-    rivals: dict[str, list[Group]] = {}
-    for group in groups:
-        rivals.setdefault(group.structure, []).append(group)
-    best = {structure: best_of(same) for structure, same in rivals.items()}
-    return tuple(dataclasses.replace(g, is_best=best[g.structure] is g) for g in groups)
-
-
-def best_of(groups: Sequence[Group]) -> Group:
-    """Returns the one with the lowest mean error: on the validation split, if all have one."""
-    # Choosing settings on the test split would flatter the methods that tried more of them.
-    validated = all(group.error("validation") for group in groups)
-    errors = [group.error("validation" if validated else "test") for group in groups]
-    means = [error.mean if error else math.inf for error in errors]
-    return groups[means.index(min(means))]
+def _differing(configs: Sequence[Mapping[str, Any]], but: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Returns of every config the fields in which they differ, without those that begin so."""
+    names = sorted({name for fields in configs for name in fields})
+    differing = [
+        name
+        for name in names
+        if not name.startswith(but)
+        and len({json.dumps(fields.get(name)) for fields in configs}) > 1
+    ]
+    return [{name: own[name] for name in differing if name in own} for own in configs]

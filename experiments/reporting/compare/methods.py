@@ -34,6 +34,11 @@ class Method:
     line: str
 
     @property
+    def family(self) -> str:
+        """What sentences call it: `KFC` for every way of summing Kronecker products."""
+        return "KFC" if self.is_kfc else self.key.replace("_", "-")
+
+    @property
     def is_kfc(self) -> bool:
         """Whether its kernels are sums of Kronecker products."""
         return self in (KFC, KFC_MIXED, KFC_FACTORS)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from experiments.reporting.compare.groups import Comparison, Group
+import pandas as pd
+
+from experiments.reporting.compare.groups import Comparison, first
 from experiments.reporting.compare.series import Series
 from experiments.reporting.wording import percent, points
 
@@ -23,23 +24,20 @@ class Requirement(NamedTuple):
 
     Attributes:
       text: the requirement in words.
-      kfc: the KFC group; None if none meets it.
-      low_rank: the low-rank group, likewise.
+      kfc: the row of the KFC group; None if none meets it.
+      low_rank: that of the low-rank group, likewise.
     """
 
     text: str
-    kfc: Group | None
-    low_rank: Group | None
+    kfc: Any
+    low_rank: Any
 
 
-def pareto_front(groups: Iterable[Group], size: str, split: str) -> list[Group]:
+def pareto_front(groups: pd.DataFrame, size: str) -> pd.DataFrame:
     """Returns the groups that no other beats in both size and mean error, smallest first."""
-    front: list[Group] = []
-    by_size = sorted(groups, key=lambda g: (g.sizes[size], g.error(split).mean))
-    for group in by_size:
-        if not front or group.error(split).mean < front[-1].error(split).mean:
-            front.append(group)
-    return front
+    by_size = groups.sort_values([size, "error"])
+    best_so_far = by_size.error.cummin().shift(fill_value=math.inf)
+    return by_size[by_size.error < best_so_far]
 
 
 def default_tolerance(comparison: Comparison, split: str) -> float:
@@ -47,50 +45,42 @@ def default_tolerance(comparison: Comparison, split: str) -> float:
     dense = comparison.dense(split)
     if dense is None:
         return 0.5
-    tenth = max(dense.error(split).mean * 100 / 10, 1e-9)
+    tenth = max(dense.error * 100 / 10, 1e-9)
     return min(TOLERANCES, key=lambda tolerance: abs(math.log(tolerance / tenth)))
 
 
-def smallest_within(
-    groups: Iterable[Group], dense: Group, tolerance: float, size: str, split: str
-) -> Group | None:
-    """Returns the smallest group whose mean error is at most `tolerance` points above dense's."""
-    limit = dense.error(split).mean + tolerance / 100 + 1e-12
-    near = [group for group in groups if group.error(split).mean <= limit]
-    return min(near, key=lambda g: (g.sizes[size], g.error(split).mean), default=None)
+def smallest_within(groups: pd.DataFrame, dense: Any, tolerance: float, size: str) -> Any:
+    """Returns the smallest group whose error is at most `tolerance` points above dense's, a row."""
+    near = groups[groups.error <= dense.error + tolerance / 100 + 1e-12]
+    return first(near.sort_values([size, "error"]))
 
 
-def smallest_near_dense(series: Series, split: str) -> list[Requirement]:
+def smallest_near_dense(series: Series) -> list[Requirement]:
     """Returns the smallest models near dense, and the lowest errors at large reductions.
 
     Required are the fewest parameters within each of MARGINS of the dense model, and the lowest
-    error (on this split, of all structures that qualify) with at least each of REDUCTIONS. What
-    nothing meets is left out; without a dense model there is nothing.
+    error (of all structures that qualify) with at least each of REDUCTIONS. What nothing meets is
+    left out; without a dense model there is nothing.
     """
     if series.dense is None:
         return []
-    requirements = [
-        (f"at most {points(margin)} above dense", _smallest(series.dense, margin, split))
-        for margin in MARGINS
-    ]
-    requirements += [
-        (f"{percent(least, 0)} fewer in the {where}", _lowest(size, least, split))
-        for size, least, where in REDUCTIONS
-    ]
+    both = (series.kfc, series.low_rank)
     found = [
-        Requirement(text, choose(series.kfc), choose(series.low_rank))
-        for text, choose in requirements
+        Requirement(
+            f"at most {points(margin)} above dense",
+            *(smallest_within(groups, series.dense, margin, "parameters") for groups in both),
+        )
+        for margin in MARGINS
+    ] + [
+        Requirement(
+            f"{percent(saved, 0)} fewer in the {where}",
+            *(lowest_error(groups[groups[f"{size}_reduction"] >= saved]) for groups in both),
+        )
+        for size, saved, where in REDUCTIONS
     ]
     return [one for one in found if one.kfc or one.low_rank]
 
 
-def _smallest(dense: Group, margin: float, split: str) -> Callable[[Sequence[Group]], Group | None]:
-    return lambda groups: smallest_within(groups, dense, margin, "parameters", split)
-
-
-def _lowest(size: str, least: float, split: str) -> Callable[[Sequence[Group]], Group | None]:
-    def lowest(groups: Sequence[Group]) -> Group | None:
-        enough = [group for group in groups if group.reduction(size) >= least]
-        return min(enough, key=lambda group: group.error(split).mean, default=None)
-
-    return lowest
+def lowest_error(groups: pd.DataFrame) -> Any:
+    """Returns the row of the group with the lowest error, or None."""
+    return first(groups.sort_values("error", kind="stable"))

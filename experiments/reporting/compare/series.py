@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
-from experiments.reporting.compare.groups import Comparison, Group, best_of
-from experiments.reporting.compare.methods import DENSE, LOW_RANK, structure_of
-from experiments.reporting.compare.start_points import STARTS, start_of, unordered
+import pandas as pd
+
+from experiments.reporting.compare.groups import Comparison, is_best, with_layers
+from experiments.reporting.compare.methods import DENSE
+from experiments.reporting.trials import STARTS, unordered
+
+_KEY = ["trunk", "replaced", "start", "epochs"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
     """Compressed models that differ in the structures of the same layers alone.
 
     Attributes:
       trunk: the fields of the model, not of the compared layers, that not all models of the
         comparison share, as text.
       replaced: the layers that are not dense.
-      start: one of `start_points.STARTS`.
+      start: one of STARTS.
       epochs: that they were trained for.
       groups: one for every structure, at its best learning rate, smallest layers first.
-      dense: the dense model with the same trunk, where there is one.
+      dense: the row of the dense model with the same trunk, where there is one.
     """
 
     trunk: str
     replaced: tuple[str, ...]
     start: str
     epochs: int
-    groups: tuple[Group, ...]
-    dense: Group | None
+    groups: pd.DataFrame
+    dense: Any
 
     @property
-    def kfc(self) -> list[Group]:
+    def kfc(self) -> pd.DataFrame:
         """Those whose layers are all Kronecker sums."""
-        return [group for group in self.groups if group.method.is_kfc]
+        return self.groups[self.groups.family == "KFC"]
 
     @property
-    def low_rank(self) -> list[Group]:
+    def low_rank(self) -> pd.DataFrame:
         """Those whose layers are all of low rank."""
-        return [group for group in self.groups if group.method == LOW_RANK]
+        return self.groups[self.groups.family == "low-rank"]
 
     @property
     def has_both(self) -> bool:
         """Whether it has both Kronecker sums and low rank."""
-        return bool(self.kfc and self.low_rank)
+        return {"KFC", "low-rank"} <= set(self.groups.family)
 
 
+@functools.lru_cache(maxsize=8)
 def series_of(comparison: Comparison, split: str) -> list[Series]:
     """Returns the series of all compressed groups with an error on the split.
 
@@ -54,69 +58,43 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
     low-rank layers the order of hidden units makes no difference: those that were decomposed
     without it stand beside the Kronecker sums with it, too.
     """
-    members: dict[_Key, dict[str, list[Group]]] = {}
-    trunks: list[str] = []
+    groups = comparison.on(split)
+    trunks = list(dict.fromkeys(groups.trunk))
+    groups = groups[groups.method != DENSE]
+    # Without its dense layers, which other groups replace.
+    layers = [tuple(layer for layer in own if layer.kind != "dense") for own in groups.layers]
+    groups = with_layers(groups, layers)
+    groups["replaced"] = [tuple(layer.name for layer in own) for own in layers]
+    groups = _with_unordered(groups)
+    groups = groups[is_best(groups, [*_KEY, "structure"])].sort_values(
+        "layer_parameters", kind="stable"
+    )
     dense = comparison.dense_by_trunk(split)
-    for group in comparison.groups:
-        if not group.error(split):
-            continue
-        trunks.append(group.trunk)
-        if group.method == DENSE:
-            continue
-        group = _of_replaced_layers(group)
-        first = group.trials[0]
-        replaced = tuple(layer.name for layer in group.layers)
-        epochs = int(first.config.get("train.num_epochs", 0))
-        same = members.setdefault(_Key(group.trunk, replaced, start_of(first), epochs), {})
-        same.setdefault(group.structure, []).append(group)
-    _add_unordered(members)
-    keys = sorted(
-        members,
-        key=lambda k: (
-            trunks.index(k.trunk),
-            len(k.replaced),
-            k.replaced,
-            STARTS.index(k.start),
-            k.epochs,
+    found = [Series(*key, own, dense.get(key[0])) for key, own in groups.groupby(_KEY, sort=False)]
+    return sorted(
+        found,
+        key=lambda s: (
+            trunks.index(s.trunk),
+            len(s.replaced),
+            s.replaced,
+            STARTS.index(s.start),
+            s.epochs,
         ),
     )
-    return [
-        Series(
-            key.trunk,
-            key.replaced,
-            key.start,
-            key.epochs,
-            tuple(sorted(map(best_of, members[key].values()), key=_layer_size)),
-            dense.get(key.trunk),
-        )
-        for key in keys
-    ]
 
 
-class _Key(NamedTuple):
-    trunk: str
-    replaced: tuple[str, ...]
-    start: str
-    epochs: int
-
-
-def _of_replaced_layers(group: Group) -> Group:
-    """Returns the group without its dense layers, which other groups replace."""
-    layers = tuple(layer for layer in group.layers if layer.kind != "dense")
-    return dataclasses.replace(group, layers=layers, structure=structure_of(layers))
-
-
-def _add_unordered(members: dict[_Key, dict[str, list[Group]]]) -> None:
+def _with_unordered(groups: pd.DataFrame) -> pd.DataFrame:
     """Adds low rank to the series of reordered sums; its own go, if they have nothing else."""
-    for key, structures in list(members.items()):
-        plain = key._replace(start=unordered(key.start))
-        if plain == key or plain not in members:
-            continue
-        low_rank = {s: g for s, g in members[plain].items() if g[0].method == LOW_RANK}
-        structures |= low_rank | structures
-        if low_rank.keys() == members[plain].keys():
-            del members[plain]
-
-
-def _layer_size(group: Group) -> int:
-    return group.sizes["layer_parameters"]
+    plain = groups.start.map(unordered)
+    reordered = groups[plain != groups.start]
+    series = reordered[_KEY].drop_duplicates().assign(reordered=reordered.start)
+    series["start"] = plain
+    beside = groups.reset_index().merge(series, on=_KEY)
+    only_low_rank = (
+        (beside.family == "low-rank").groupby([beside[c] for c in _KEY]).transform("all")
+    )
+    groups = groups.drop(beside["index"][only_low_rank])
+    added = beside[beside.family == "low-rank"].assign(start=beside.reordered)
+    both = [*_KEY, "structure"]
+    is_there = added.set_index(both).index.isin(reordered.set_index(both).index)
+    return pd.concat([added[~is_there], groups], ignore_index=True)

@@ -1,7 +1,8 @@
 """What a report is read in: one HTML page, and Markdown.
 
 - `page`: the whole report as one HTML page that needs no network.
-- `Picture`: a picture that stands on the page.
+- `Part`: what a report has on one comparison.
+- `Picture`: a picture of it.
 - `summary`: the whole report as Markdown.
 - `tables`: the tables of a comparison as lines of Markdown, by name.
 
@@ -18,7 +19,8 @@ Tried with altair 6.3 and vl-convert 1.9, whose script went into the page:
 It would have replaced some 250 of our lines, and taken away what the tests in a browser ask for.
 """
 
-from experiments.reporting.pages.html import Picture, page
+from experiments.reporting.pages.html import page
 from experiments.reporting.pages.markdown import summary, tables
+from experiments.reporting.pages.part import Part, Picture
 
-__all__ = ["Picture", "page", "summary", "tables"]
+__all__ = ["Part", "Picture", "page", "summary", "tables"]

@@ -15,73 +15,56 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from experiments.reporting.compare import Comparison, Group, learning_rates, near_dense
+import pandas as pd
+
+from experiments.reporting.compare import Comparison, learning_rates, near_dense
+from experiments.reporting.pages.part import Part, Picture
 from experiments.reporting.sentences import headline, rate_findings
-from experiments.reporting.tables import CellTable, comparison_tables, rate_table
+from experiments.reporting.tables import (
+    METHOD,
+    STRUCTURE,
+    Column,
+    Table,
+    comparison_tables,
+    error,
+    number,
+    rate_table,
+)
 from experiments.reporting.trials import SPLITS, Trial
-from experiments.reporting.wording import count, percent, points, spread
+from experiments.reporting.wording import percent, points
 
 _HERE = Path(__file__).parent
 
 
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A picture of the page.
-
-    Attributes:
-      svg: its file.
-      caption: what it shows, in words.
-      is_plot: whether the page's own plot shows the same, so that it is needed without scripts.
-    """
-
-    svg: Path
-    caption: str
-    is_plot: bool = False
-
-
 def page(
-    trials: Sequence[Trial],
-    comparisons: Sequence[Comparison],
-    tolerances: Sequence[float],
+    runs: pd.DataFrame,
+    parts: Sequence[Part],
     missing: Sequence[str],
-    pictures: Mapping[str, Sequence[Picture]],
-    rates: Mapping[str, Sequence[tuple[learning_rates.RateSearch, Path]]],
     links: Mapping[Path, str],
     created: str,
 ) -> str:
     """Returns the page.
 
     Args:
-      trials: all trials.
-      comparisons: their groups.
-      tolerances: for every comparison, the points of error above dense to accept at first.
+      runs: the table of all trials.
+      parts: what is compared of them.
       missing: sentences on what the report lacks.
-      pictures: by a comparison's title.
-      rates: by a comparison's title, its searches for learning rates with their pictures (SVG).
       links: by a trial's folder, the path to it from the page.
       created: when the report was made, for people.
     """
-    sweeps = ", ".join(dict.fromkeys(trial.sweep for trial in trials))
-    done = sum(trial.outcome is not None for trial in trials)
+    sweeps = ", ".join(runs.sweep.unique())
+    done = (runs.state == "done").sum()
     body = [
         f"<header><h1>Report: {escape(sweeps)}</h1>"
-        f'<p class="soft">{done} of {len(trials)} trials done. Made {escape(created)}.</p>',
+        f'<p class="soft">{done} of {len(runs)} trials done. Made {escape(created)}.</p>',
         "</header>",
         "<main>",
         _missing(missing),
-        *(
-            _comparison(i, c, t, pictures.get(c.title, ()), rates.get(c.title, ()), links)
-            for i, (c, t) in enumerate(zip(comparisons, tolerances, strict=True))
-        ),
-        _trial_section(trials, comparisons, links),
+        *(_comparison(place, part, links) for place, part in enumerate(parts)),
+        _trial_section(runs, parts, links),
         "</main>",
     ]
-    data = {
-        "comparisons": [
-            _data(comparison, tolerance)
-            for comparison, tolerance in zip(comparisons, tolerances, strict=True)
-        ]
-    }
+    data = {"comparisons": [_data(part.comparison, part.tolerance) for part in parts]}
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
     )
@@ -112,17 +95,11 @@ def _missing(sentences: Sequence[str]) -> str:
     )
 
 
-def _comparison(
-    index: int,
-    comparison: Comparison,
-    tolerance: float,
-    pictures: Sequence[Picture],
-    rates: Sequence[tuple[learning_rates.RateSearch, Path]],
-    links: Mapping[Path, str],
-) -> str:
+def _comparison(place: int, part: Part, links: Mapping[Path, str]) -> str:
+    comparison, tolerance, pictures, rates = part
     split = comparison.splits[0]
     said = headline(comparison, split, "parameters", tolerance)
-    name = f"comparison-{index}"
+    name = f"comparison-{place}"
     choices = sorted({*near_dense.TOLERANCES, tolerance})
     controls = " ".join(
         [
@@ -132,8 +109,8 @@ def _comparison(
             '<label><input type="checkbox" data-part="log" checked> logarithmic error</label>',
         ]
     )
-    static = [picture for picture in pictures if not picture.is_plot]
-    fallback = "".join(_figure(picture) for picture in pictures if picture.is_plot)
+    # The page's own plot shows the trade-off, so that its picture is needed without scripts only.
+    fallback, *others = (_figure(picture) for picture in pictures)
     return f"""
 <section id="{name}" aria-labelledby="{name}-title">
 <h2 id="{name}-title">{escape(comparison.title)}</h2>
@@ -157,7 +134,7 @@ fade.</p>
 <h3>Structures</h3>
 {_filter("group-filter", "method", _methods(comparison))}
 {_group_table(comparison, links)}
-{"".join(_figure(picture) for picture in static)}
+{"".join(others)}
 {_more_tables(comparison)}
 {"".join(_rates(comparison, search, svg) for search, svg in rates)}
 </section>"""
@@ -170,36 +147,18 @@ def _rates(comparison: Comparison, search: learning_rates.RateSearch, svg: Path)
         "of a panel are of higher errors."
     )
     name = f"Learning rates of {comparison.title} {search.settings}".strip()
-    table = _table_of_cells(name, rate_table(search))
+    table = _table(rate_table(search), name)
     return (
         f"<h3>Learning rates{about}</h3>{_list(rate_findings(search))}"
-        f"{_figure(Picture(svg, caption))}{table}"
+        f"{_figure(Picture('learning_rates', svg, caption))}{table}"
     )
 
 
 def _more_tables(comparison: Comparison) -> str:
     return "".join(
-        f"<h3>{escape(table.name)}</h3>"
-        + _table_of_cells(f"{table.name} of {comparison.title}", table)
+        f"<h3>{escape(table.name)}</h3>{_table(table, f'{table.name} of {comparison.title}')}"
         for table in comparison_tables(comparison, comparison.splits[0])
     )
-
-
-def _table_of_cells(name: str, table: CellTable) -> str:
-    """Returns a table of texts with the numbers that they stand for."""
-    lines = [
-        "<tr>"
-        + "".join(
-            _number(number, text)
-            if i >= table.text_columns
-            else _cell(f"<code>{escape(text)}</code>" if i in table.structures else escape(text))
-            for i, (text, number) in enumerate(cells)
-        )
-        + "</tr>"
-        for cells in table.rows
-    ]
-    columns = [(title, i >= table.text_columns) for i, title in enumerate(table.head)]
-    return _table(table.key, name, columns, lines)
 
 
 def _filter(name: str, what: str, choices: Mapping[str, str], *, is_id: bool = False) -> str:
@@ -226,106 +185,95 @@ def _select(name: str, label: str, values: Sequence[Any], chosen: Any, text: Any
 
 
 def _group_table(comparison: Comparison, links: Mapping[Path, str]) -> str:
-    columns = [("method", False), ("structure", False)]
-    columns += [("settings", False)] if comparison.has_settings else []
-    columns += [(f"{split} error", True) for split in comparison.splits]
-    columns += [("layer parameters", True), ("fewer in layer", True), ("total parameters", True)]
-    columns += [("fewer in total", True), ("FLOPs per example", True)]
-    columns += [("seconds", True), ("trials by seed", False)]
-    rows = []
-    for index, group in enumerate(comparison.groups):
-        cells = [
-            _cell(group.method.label),
-            _cell(f"<code>{escape(group.structure)}</code>", "name"),
-        ]
-        if comparison.has_settings:
-            cells.append(_cell(escape(group.settings)))
-        for split in comparison.splits:
-            error = group.error(split)
-            cells.append(_number(error and error.mean, spread(error) if error else ""))
-        for size in ("layer_parameters", "parameters"):
-            cells.append(_number(group.sizes[size], count(group.sizes[size])))
-            reduction = group.reduction(size)
-            cells.append(_number(reduction, percent(reduction, 2)))
-        cells.append(_number(group.sizes["flops"], count(group.sizes["flops"])))
-        cells.append(_number(group.seconds, f"{group.seconds:.0f}"))
-        seeds = [
-            _link(trial, links, "?" if trial.seed is None else trial.seed) for trial in group.trials
-        ]
-        cells.append(_cell(" ".join(seeds)))
-        choice = f'data-group="g{index}" data-choice="{group.method.key}"'
-        rows.append(f"<tr {choice}>{''.join(cells)}</tr>")
-    return _table("groups", f"Structures of {comparison.title}", columns, rows)
+    columns = [
+        METHOD,
+        STRUCTURE._replace(kind="name"),
+        *([Column("settings", "settings")] if comparison.has_settings else []),
+        *(error(f"{split} error", f"{split}_error") for split in comparison.splits),
+        number("layer parameters", "layer_parameters"),
+        number("fewer in layer", "layer_parameters_reduction", lambda saved: percent(saved, 2)),
+        number("total parameters", "parameters"),
+        number("fewer in total", "parameters_reduction", lambda saved: percent(saved, 2)),
+        number("FLOPs per example", "flops"),
+        number("seconds", "seconds", "{:.0f}".format),
+        Column("trials by seed", "records", lambda trials: _by_seed(trials, links), "markup"),
+    ]
+    choices = [
+        f'data-group="g{place}" data-choice="{method.key}"'
+        for place, method in comparison.groups.method.items()
+    ]
+    table = Table("groups", "Structures", columns, comparison.groups)
+    return _table(table, f"Structures of {comparison.title}", choices)
 
 
-def _trial_section(
-    trials: Sequence[Trial], comparisons: Sequence[Comparison], links: Mapping[Path, str]
-) -> str:
-    groups = {t.folder: g for c in comparisons for g in c.groups for t in g.trials}
-    columns = [("sweep", False), ("trial", False), ("state", False), ("seed", True)]
-    columns += [("structure", False), ("total parameters", True)]
-    columns += [(f"{split} error", True) for split in SPLITS]
-    columns += [("seconds", True), ("command and problems", False)]
-    rows = []
-    for trial in trials:
-        outcome, group = trial.outcome, groups.get(trial.folder)
-        structure = f"<code>{escape(group.structure)}</code>" if group else ""
-        cells = [
-            _cell(escape(trial.sweep)),
-            _cell(_link(trial, links, trial.name), "name"),
-            _cell(trial.state),
-            _number(trial.seed, "" if trial.seed is None else str(trial.seed)),
-            _cell(structure, "name"),
-            _number(outcome.parameters, count(outcome.parameters)) if outcome else _number(),
-        ]
-        for split in SPLITS:
-            error = outcome.errors.get(split) if outcome else None
-            cells.append(_number(error, "" if error is None else f"{error:.2%}"))
-        cells.append(_number(outcome.seconds, f"{outcome.seconds:.0f}") if outcome else _number())
-        cells.append(_cell(_details(trial)))
-        rows.append(f'<tr data-choice="{trial.state}">{"".join(cells)}</tr>')
-    states = {trial.state: trial.state for trial in trials}
+def _by_seed(trials: Sequence[Trial], links: Mapping[Path, str]) -> str:
+    return " ".join(_link(t, links, "?" if t.seed is None else t.seed) for t in trials)
+
+
+def _trial_section(runs: pd.DataFrame, parts: Sequence[Part], links: Mapping[Path, str]) -> str:
+    compared = pd.concat(
+        [pd.Series(dtype=object), *(part.comparison.runs.structure for part in parts)]
+    )
+    columns = [
+        Column("sweep", "sweep"),
+        Column("trial", "record", lambda trial: _link(trial, links, trial.name), "markup name"),
+        Column("state", "state"),
+        number("seed", "seed", str),
+        STRUCTURE._replace(kind="name"),
+        number("total parameters", "parameters"),
+        *(number(f"{split} error", f"{split}_error", "{:.2%}".format) for split in SPLITS),
+        number("seconds", "seconds", "{:.0f}".format),
+        Column("command and problems", "record", _details, "markup"),
+    ]
+    table = Table("trials", "All trials", columns, runs.assign(structure=compared))
+    states = {state: state for state in runs.state.unique()}
+    choices = [f'data-choice="{state}"' for state in runs.state]
     return (
         '<section aria-labelledby="trials-title"><h2 id="trials-title">All trials</h2>'
         f"{_filter('trial-filter', 'state', states, is_id=True)}"
-        f"{_table('trials', 'All trials', columns, rows)}</section>"
+        f"{_table(table, 'All trials', choices)}</section>"
     )
 
 
 def _details(trial: Trial) -> str:
-    parts = []
-    if trial.command:
-        parts.append(
-            f"<details><summary>command</summary><pre>{escape(trial.command)}</pre></details>"
-        )
-    if trial.problem:
-        parts.append(
-            f"<details><summary>problem</summary><pre>{escape(trial.problem)}</pre></details>"
-        )
-    return "".join(parts)
+    parts = {"command": trial.command, "problem": trial.problem}
+    return "".join(
+        f"<details><summary>{name}</summary><pre>{escape(text)}</pre></details>"
+        for name, text in parts.items()
+        if text
+    )
 
 
-def _table(kind: str, name: str, columns: Sequence[tuple[str, bool]], rows: Sequence[str]) -> str:
+def _table(table: Table, label: str, rows: Sequence[str] = ()) -> str:
+    """Returns a table; `rows` are attributes of its rows, by which the script finds them."""
     head = "".join(
-        f'<th scope="col"{" class=number" if is_number else ""}>'
-        f'<button type="button">{escape(title)}</button></th>'
-        for title, is_number in columns
+        f'<th scope="col"{" class=number" if column.kind == "number" else ""}>'
+        f'<button type="button">{escape(column.head)}</button></th>'
+        for column in table.columns
     )
+    kinds = [column.kind for column in table.columns]
+    lines = [
+        f"<tr{f' {attributes}' if attributes else ''}>"
+        + "".join(_cell(kind, *cell) for kind, cell in zip(kinds, cells, strict=True))
+        + "</tr>"
+        for attributes, cells in zip(rows or [""] * len(table.frame), table.rows, strict=True)
+    ]
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
-        f'<table class="{kind}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">'
+        f'<table class="{table.key}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 
-def _cell(content: str, kind: str = "") -> str:
-    return f'<td class="{kind}">{content}</td>' if kind else f"<td>{content}</td>"
-
-
-def _number(value: float | None = None, text: str = "") -> str:
-    """Returns a cell that sorts by `value`, whatever its text."""
-    sort_by = "" if value is None else escape(str(value))
-    return f'<td class="number" data-value="{sort_by}">{escape(text)}</td>'
+def _cell(kind: str, text: str, value: float | None) -> str:
+    """Returns a cell of one of the kinds of columns; a number sorts by its value, not its text."""
+    if kind == "number":
+        sort_by = "" if value is None else escape(str(value))
+        return f'<td class="number" data-value="{sort_by}">{escape(text)}</td>'
+    content = text if "markup" in kind else escape(text)
+    if kind in ("code", "name") and content:
+        content = f"<code>{content}</code>"
+    return f'<td class="name">{content}</td>' if "name" in kind else f"<td>{content}</td>"
 
 
 def _link(trial: Trial, links: Mapping[Path, str], text: object) -> str:
@@ -357,16 +305,22 @@ def _marked_up(sentence: str) -> str:
 
 def _data(comparison: Comparison, tolerance: float) -> dict[str, Any]:
     """Returns what the page's script draws and says."""
-    ids = {id(group): f"g{index}" for index, group in enumerate(comparison.groups)}
-    dense = {split: comparison.dense(split) for split in comparison.splits}
+    sizes, splits = comparison.sizes, comparison.splits
+    dense = {split: comparison.dense(split) for split in splits}
+    measures = [f"{split}_error{part}" for split in splits for part in ("", "_std", "_n")]
+    groups = comparison.groups.assign(
+        method=[method.key for method in comparison.groups.method],
+        command=[record.command for record in comparison.groups.record],
+    )
+    columns = [*sizes, *(f"{size}_reduction" for size in sizes), *measures]
+    columns += ["method", "label", "settings", "is_best", "command"]
     return {
         "methods": {method.key: dataclasses.asdict(method) for method in comparison.methods},
-        "sizes": {size: comparison.size_label(size) for size in comparison.sizes},
-        "groups": [_point(group, ids[id(group)], comparison) for group in comparison.groups],
-        "dense": {split: group and ids[id(group)] for split, group in dense.items()},
+        "sizes": {size: comparison.size_label(size) for size in sizes},
+        "groups": json.loads(groups[columns].to_json(orient="records")),
+        "dense": {split: row and row.Index for split, row in dense.items()},
         "fronts": {
-            split: {size: _fronts(comparison, size, split, ids) for size in comparison.sizes}
-            for split in comparison.splits
+            split: {size: _fronts(comparison, size, split) for size in sizes} for split in splits
         },
         "headlines": {
             split: {
@@ -374,42 +328,20 @@ def _data(comparison: Comparison, tolerance: float) -> dict[str, Any]:
                     _key(t): headline(comparison, split, size, t)
                     for t in {*near_dense.TOLERANCES, tolerance}
                 }
-                for size in comparison.sizes
+                for size in sizes
             }
-            for split in comparison.splits
+            for split in splits
         },
     }
 
 
-def _point(group: Group, name: str, comparison: Comparison) -> dict[str, Any]:
-    errors = {split: group.error(split) for split in comparison.splits}
-    return {
-        "id": name,
-        "method": group.method.key,
-        "label": group.label,
-        "settings": group.settings,
-        "sizes": group.sizes,
-        "reductions": {size: group.reduction(size) for size in comparison.sizes},
-        "errors": {split: error and dataclasses.asdict(error) for split, error in errors.items()},
-        "is_best": group.is_best,
-        "command": group.trials[0].command,
-    }
-
-
-def _fronts(
-    comparison: Comparison, size: str, split: str, ids: Mapping[int, str]
-) -> dict[str, Any]:
+def _fronts(comparison: Comparison, size: str, split: str) -> dict[str, Any]:
     groups = comparison.at_best(split)
-
-    def front(members: Sequence[Group]) -> list[str]:
-        return [ids[id(group)] for group in near_dense.pareto_front(members, size, split)]
-
-    methods = {
-        method.key: [g for g in groups if g.method == method] for method in comparison.methods
-    }
+    keys = groups.method.map(lambda method: method.key)
+    own = {key: near_dense.pareto_front(g, size) for key, g in groups.groupby(keys, sort=False)}
     return {
-        "all": front(groups),
-        "methods": {key: front(members) for key, members in methods.items() if members},
+        "all": list(near_dense.pareto_front(groups, size).index),
+        "methods": {key: list(front.index) for key, front in own.items()},
     }
 
 

@@ -2,139 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from experiments.reporting.compare import (
     DENSE,
     LOW_RANK,
     Comparison,
-    Group,
     against_low_rank,
     learning_rates,
     near_dense,
 )
+from experiments.reporting.pages.part import Part
 from experiments.reporting.sentences import headline, rate_findings
-from experiments.reporting.tables import CellTable, comparison_tables, rate_grid, rate_table
-from experiments.reporting.wording import code, count, percent, spread
+from experiments.reporting.tables import (
+    METHOD,
+    STRUCTURE,
+    Column,
+    Table,
+    comparison_tables,
+    error,
+    number,
+    rate_grid,
+    rate_table,
+)
+from experiments.reporting.wording import code, percent
 
 _MOST_ROWS = 30
 _PICTURES = {"starts": "starts", "sizes": "series"}  # above which table which picture stands
 
 
-def summary(
-    comparisons: Sequence[Comparison],
-    tolerances: Sequence[float],
-    missing: Sequence[str],
-    pictures: Mapping[str, Mapping[str, str]],
-    rates: Mapping[str, Sequence[tuple[learning_rates.RateSearch, Path]]],
-) -> str:
-    """Returns the summary.
-
-    Args:
-      comparisons: what was compared.
-      tolerances: for every comparison, the points of error above dense that are acceptable.
-      missing: sentences on what the report lacks.
-      pictures: by a comparison's title, the paths of its pictures: the `tradeoff`, and that of
-        `starts` and of `series`, if there are any.
-      rates: by a comparison's title, its searches for learning rates with their pictures.
-    """
-    parts = []
-    for comparison, tolerance in zip(comparisons, tolerances, strict=True):
-        split = comparison.splits[0]
-        rows = _rows(comparison, split)
-        parts += [f"### {_plain(comparison.title)}", ""]
-        parts += [
-            f"- {_plain(text)}" for text in headline(comparison, split, "parameters", tolerance)
-        ]
-        own = pictures.get(comparison.title, {})
-        about = f"{comparison.title}: {split} error"
-        if "tradeoff" in own:
-            parts += ["", _picture(f"{about} against size", own["tradeoff"])]
-        parts += ["", *_table(comparison, rows, split)]
-        if (left_out := len(comparison.groups) - len(rows)) > 0:
-            parts.append(f"\n{left_out} more structures are in the full table.")
-        for table in comparison_tables(comparison, split):
-            parts += ["", f"#### {table.name}", ""]
-            if picture := own.get(_PICTURES.get(table.key, "")):
-                parts += [_picture(f"{about}, {table.name.lower()}", picture), ""]
-            parts += _table_of_cells(table)
-        for search, picture in rates.get(comparison.title, ()):
-            parts += ["", *_rates(comparison.title, search, picture)]
-        parts.append("")
+def summary(parts: Sequence[Part], missing: Sequence[str]) -> str:
+    """Returns the summary; `missing` are sentences on what the report lacks."""
+    lines = [line for part in parts for line in _comparison(part)]
     if missing:
-        parts += ["What is missing:", "", *(f"- {_plain(text)}" for text in missing), ""]
-    return "\n".join(parts)
+        lines += ["What is missing:", "", *_list(missing), ""]
+    return "\n".join(lines)
 
 
-def _rates(title: str, search: learning_rates.RateSearch, picture: Path) -> list[str]:
-    about = f" with {code(search.settings)}" if search.settings else ""
-    alt = f"{title}: {search.split} error against learning rate"
-    return [
-        _plain(f"#### Learning rates{about}"),
-        "",
-        *(f"- {_plain(sentence)}" for sentence in rate_findings(search)),
-        "",
-        _picture(alt, picture.with_suffix(".png").name),
-        "",
-        *_table_of_cells(rate_table(search)),
-        "",
-        *_table_of_cells(rate_grid(search)),
-    ]
+def _comparison(part: Part) -> list[str]:
+    comparison, split = part.comparison, part.comparison.splits[0]
+    rows = _rows(comparison, split)
+    pictures = {picture.name: picture.svg for picture in part.pictures}
+    about = f"{comparison.title}: {split} error"
+    lines = [f"### {_plain(comparison.title)}", ""]
+    lines += _list(headline(comparison, split, "parameters", part.tolerance))
+    lines += ["", _picture(f"{about} against size", pictures["tradeoff"])]
+    lines += ["", *_lines(_structures(comparison, rows, split))]
+    if (left_out := len(comparison.groups) - len(rows)) > 0:
+        lines.append(f"\n{left_out} more structures are in the full table.")
+    for table in comparison_tables(comparison, split):
+        lines += ["", f"#### {table.name}", ""]
+        if picture := pictures.get(_PICTURES.get(table.key, "")):
+            lines += [_picture(f"{about}, {table.name.lower()}", picture), ""]
+        lines += _lines(table)
+    for search, picture in part.rates:
+        settings = f" with {code(search.settings)}" if search.settings else ""
+        about = f"{comparison.title}: {search.split} error against learning rate"
+        lines += ["", _plain(f"#### Learning rates{settings}"), "", *_list(rate_findings(search))]
+        lines += ["", _picture(about, picture), "", *_lines(rate_table(search))]
+        lines += ["", *_lines(rate_grid(search))]
+    return [*lines, ""]
 
 
 def tables(comparison: Comparison, split: str) -> dict[str, list[str]]:
     """Returns the tables of a comparison as lines of Markdown, by their names."""
-    structures = {"Structures": _table(comparison, comparison.at_best(split), split)}
-    grids = [rate_grid(search) for search in learning_rates.rate_searches(comparison)]
-    more = [*comparison_tables(comparison, split), *grids]
-    return structures | {table.name: _table_of_cells(table) for table in more}
+    found = [
+        _structures(comparison, comparison.at_best(split), split),
+        *comparison_tables(comparison, split),
+        *(rate_grid(search) for search in learning_rates.rate_searches(comparison)),
+    ]
+    return {table.name: _lines(table) for table in found}
 
 
-def _picture(alt: str, path: str) -> str:
-    return f"![{_plain(alt)}]({path})"
+def _rows(comparison: Comparison, split: str) -> pd.DataFrame:
+    """Returns all groups if they are few, else what the headline is about."""
+    groups = comparison.at_best(split)
+    if len(groups) <= _MOST_ROWS:
+        return groups
+    wanted = {record.folder for record in against_low_rank.matches(comparison, split).record_kfc}
+    wanted |= {record.folder for record in near_dense.pareto_front(groups, "parameters").record}
+    is_wanted = [record.folder in wanted for record in groups.record]
+    return groups[groups.method.isin([DENSE, LOW_RANK]) | is_wanted]
 
 
-def _table_of_cells(table: CellTable) -> list[str]:
-    columns = range(len(table.head))
+def _structures(comparison: Comparison, groups: pd.DataFrame, split: str) -> Table:
+    layer, total, flops = map(comparison.size_label, ("layer_parameters", "parameters", "flops"))
+    columns = [
+        METHOD,
+        STRUCTURE,
+        *([Column("settings", "settings", kind="code")] if comparison.has_settings else []),
+        number(layer, "layer_parameters"),
+        number("fewer", "layer_parameters_reduction", lambda saved: percent(saved, 2)),
+        number(total, "parameters"),
+        number("fewer", "parameters_reduction", lambda saved: percent(saved, 2)),
+        number(layer.replace("parameters", "FLOPs", 1), "layer_flops"),
+        number(flops, "flops"),
+        error(f"{split} error"),
+    ]
+    return Table("structures", "Structures", columns, groups)
+
+
+def _lines(table: Table) -> list[str]:
+    kinds = [column.kind for column in table.columns]
     return [
         _line(table.head),
-        _line(["---" if i < table.text_columns else "---:" for i in columns]),
+        _line(["---:" if kind == "number" else "---" for kind in kinds]),
         *(
-            _line([code(t) if t and i in table.structures else t for i, (t, _) in enumerate(cells)])
+            _line(
+                [
+                    code(text) if text and kind == "code" else text
+                    for kind, (text, _) in zip(kinds, cells, strict=True)
+                ]
+            )
             for cells in table.rows
         ),
     ]
 
 
-def _rows(comparison: Comparison, split: str) -> list[Group]:
-    """Returns all groups if they are few, else what the headline is about."""
-    groups = comparison.at_best(split)
-    if len(groups) <= _MOST_ROWS:
-        return groups
-    front = near_dense.pareto_front(groups, "parameters", split)
-    wanted = front + [pair.kfc for pair in against_low_rank.matches(comparison, split)]
-    folders = {group.trials[0].folder for group in wanted}
-    return [g for g in groups if g.method in (DENSE, LOW_RANK) or g.trials[0].folder in folders]
+def _list(sentences: Sequence[str]) -> list[str]:
+    return [f"- {_plain(sentence)}" for sentence in sentences]
 
 
-def _table(comparison: Comparison, rows: Sequence[Group], split: str) -> list[str]:
-    head = ["method", "structure", *(["settings"] if comparison.has_settings else [])]
-    layer, total, flops = map(comparison.size_label, ("layer_parameters", "parameters", "flops"))
-    layer_flops = layer.replace("parameters", "FLOPs", 1)
-    numbers = [layer, "fewer", total, "fewer", layer_flops, flops, f"{split} error"]
-    lines = [
-        _line([*head, *numbers]),
-        _line(["---"] * len(head) + ["---:"] * len(numbers)),
-    ]
-    for group in rows:
-        cells = [group.method.label, code(group.structure)]
-        cells += [code(group.settings) if group.settings else ""] if comparison.has_settings else []
-        for size in ("layer_parameters", "parameters"):
-            cells += [count(group.sizes[size]), percent(group.reduction(size), 2)]
-        cells += [count(group.layer_flops), count(group.sizes["flops"]), spread(group.error(split))]
-        lines.append(_line(cells))
-    return lines
+def _picture(alt: str, svg: Path) -> str:
+    return f"![{_plain(alt)}]({svg.with_suffix('.png').name})"
 
 
 def _line(cells: Sequence[str]) -> str:

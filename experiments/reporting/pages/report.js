@@ -188,6 +188,10 @@
     const tip = find("tip");
     const table = section.querySelector("table.groups");
     const rows = new Map([...table.tBodies[0].rows].map((row) => [row.dataset.group, row]));
+    const named = (place) => `g${place}`;
+    content.groups.forEach((group, place) => { group.id = named(place); });
+    const errorOf = (group, split) => (
+      { mean: group[`${split}_error`], std: group[`${split}_error_std`], n: group[`${split}_error_n`] });
     const methods = content.methods;
     const hiddenMethods = new Set();
     const lines = find("lines");
@@ -231,7 +235,7 @@
     }
 
     function tipFor(group, split) {
-      const error = group.errors[split];
+      const { mean, std, n } = errorOf(group, split);
       tip.replaceChildren();
       const line = (text, tag = "div") => {
         const node = document.createElement(tag === "code" ? "div" : tag);
@@ -241,11 +245,10 @@
       };
       line(group.label, "strong");
       if (group.settings) line(group.settings);
-      line(`${methods[group.method].label}: ${split} error ${percent(error.mean)}`
-        + (error.std === null ? "" : ` ± ${(error.std * 100).toFixed(2)}`)
-        + ` (${error.n} ${error.n === 1 ? "seed" : "seeds"})`);
+      line(`${methods[group.method].label}: ${split} error ${percent(mean)}`
+        + (std === null ? "" : ` ± ${(std * 100).toFixed(2)}`) + ` (${n} ${n === 1 ? "seed" : "seeds"})`);
       for (const [size, label] of Object.entries(content.sizes))
-        line(`${grouped(group.sizes[size])} ${label} (${(group.reductions[size] * 100).toFixed(2)}% fewer than dense)`);
+        line(`${grouped(group[size])} ${label} (${(group[`${size}_reduction`] * 100).toFixed(2)}% fewer than dense)`);
       if (group.command) line(group.command, "code");
     }
 
@@ -276,10 +279,10 @@
       tip.hidden = true;
       key.replaceChildren();
       lines.replaceChildren();
-      const groups = content.groups.filter((g) => g.errors[split] && g.is_best && g.sizes[size] > 0);
+      const groups = content.groups.filter((g) => errorOf(g, split).mean !== null && g.is_best && g[size] > 0);
       // A dense point so large that it would squeeze all others is left to the table.
-      const small = Math.max(0, ...groups.filter((g) => g.method !== "dense").map((g) => g.sizes[size]));
-      const fits = (g) => g.method !== "dense" || !small || g.sizes[size] <= 2 * small;
+      const small = Math.max(0, ...groups.filter((g) => g.method !== "dense").map((g) => g[size]));
+      const fits = (g) => g.method !== "dense" || !small || g[size] <= 2 * small;
       const visible = groups.filter((g) => fits(g) && !hiddenMethods.has(g.method));
       const width = Math.max(340, plot.clientWidth);
       const height = Math.round(Math.min(520, Math.max(400, width * 0.5)));
@@ -292,18 +295,18 @@
         return;
       }
 
-      const xs = visible.map((g) => Math.log(g.sizes[size]));
-      const dense = groups.find((g) => g.id === content.dense[split]);
-      const limit = dense && dense.errors[split].mean + Number(controls.points.value) / 100;
-      const errors = visible.map((g) => g.errors[split].mean);
-      const references = dense ? [dense.errors[split].mean, limit] : [];
+      const xs = visible.map((g) => Math.log(g[size]));
+      const dense = groups.find((g) => g.id === named(content.dense[split]));
+      const limit = dense && errorOf(dense, split).mean + Number(controls.points.value) / 100;
+      const errors = visible.map((g) => errorOf(g, split).mean);
+      const references = dense ? [errorOf(dense, split).mean, limit] : [];
       const least = Math.min(...errors, ...references);
       const log = controls.log.checked && least > 0;
       const f = log ? Math.log : (value) => value;
       const fence = fenceOf(errors.map(f));
       const isOut = (error) => f(error) > fence;
       const ends = visible.flatMap((g) => {
-        const { mean, std } = g.errors[split];
+        const { mean, std } = errorOf(g, split);
         return isOut(mean) ? [] : [mean, mean - (std || 0), mean + (std || 0)];
       }).filter((e) => e >= 0.6 * least).concat(references).map(f);
       const [lowest, highest] = [Math.min(...ends), Math.max(...ends)];
@@ -340,34 +343,34 @@
       // What the lines mean stands above the plot: in it, points would print over it.
       lines.replaceChildren();
       if (dense) {
-        const beyond = fits(dense) ? "" : `, ${short(dense.sizes[size])}, beyond the right edge`;
-        explain("dense-line", `dense: ${percent(dense.errors[split].mean)}${beyond}`);
+        const beyond = fits(dense) ? "" : `, ${short(dense[size])}, beyond the right edge`;
+        explain("dense-line", `dense: ${percent(errorOf(dense, split).mean)}${beyond}`);
         explain("limit", `dense + ${controls.points.value} points`);
       }
       if (strip) explain("cut", "above this line: errors beyond the scale, written beside their marks");
 
       const fronts = content.fronts[split][size];
       const byId = new Map(visible.map((g) => [g.id, g]));
-      const own = new Set(Object.values(fronts.methods).flat());
+      const own = new Set(Object.values(fronts.methods).flat().map(named));
       for (const [key, ids] of Object.entries(fronts.methods)) {
-        const members = ids.map((id) => byId.get(id)).filter(Boolean);
-        const near = members.filter((g) => !isOut(g.errors[split].mean));
+        const members = ids.map((place) => byId.get(named(place))).filter(Boolean);
+        const near = members.filter((g) => !isOut(errorOf(g, split).mean));
         if (near.length > 1)
           svg("path", { class: "curve", fill: "none", stroke: colour(methods[key]), "stroke-width": 1.5,
             "stroke-dasharray": DASHES[methods[key].line],
-            d: `M${near.map((g) => `${x(g.sizes[size])},${y(g.errors[split].mean)}`).join("L")}` }, root);
+            d: `M${near.map((g) => `${x(g[size])},${y(errorOf(g, split).mean)}`).join("L")}` }, root);
       }
-      const front = new Set(fronts.all);
+      const front = new Set(fronts.all.map(named));
       // Points of the front are drawn last, to lie on top.
-      const ordered = [...visible].sort((a, b) => front.has(a.id) - front.has(b.id) || a.sizes[size] - b.sizes[size]);
+      const ordered = [...visible].sort((a, b) => front.has(a.id) - front.has(b.id) || a[size] - b[size]);
       for (const group of ordered) {
-        const { mean, std, n } = group.errors[split];
-        const [cx, cy] = [x(group.sizes[size]), y(mean)];
+        const { mean, std, n } = errorOf(group, split);
+        const [cx, cy] = [x(group[size]), y(mean)];
         const row = rows.get(group.id);
         const faded = row && row.hidden ? " faded" : own.has(group.id) ? "" : " pale";
         const node = svg("g", { class: `point${faded}${chosen === group.id ? " chosen" : ""}`, tabindex: 0,
           role: "button", "data-group": group.id, ...(isOut(mean) ? { "data-off": true } : {}),
-          "aria-label": `${group.label} ${group.settings}, ${short(group.sizes[size])} ${content.sizes[size]}, `
+          "aria-label": `${group.label} ${group.settings}, ${short(group[size])} ${content.sizes[size]}, `
             + `${split} error ${percent(mean)}${std === null ? "" : ` ± ${(std * 100).toFixed(2)}`}, ${n} seeds`
             + (front.has(group.id) ? ", on the Pareto front" : "") }, root);
         svg("circle", { class: "halo", cx, cy, r: 12 }, node);
@@ -391,9 +394,9 @@
         });
       }
       nameAll(root, key, box, ordered.reverse().map((g) => ({
-        x: x(g.sizes[size]), y: y(g.errors[split].mean), must: front.has(g.id) || isOut(g.errors[split].mean),
+        x: x(g[size]), y: y(errorOf(g, split).mean), must: front.has(g.id) || isOut(errorOf(g, split).mean),
         isFaded: Boolean(rows.get(g.id)?.hidden),
-        text: g.label + (isOut(g.errors[split].mean) ? `: ${short(g.errors[split].mean * 100)}% \u2191` : ""),
+        text: g.label + (isOut(errorOf(g, split).mean) ? `: ${short(errorOf(g, split).mean * 100)}% \u2191` : ""),
       })));
       if (focused) plot.querySelector(`[data-group="${focused}"]`)?.focus();
     }

@@ -10,11 +10,10 @@
 """
 
 from experiments.reporting.pictures import style
+from experiments.reporting.pictures.by_size import series_figure, start_figure
 from experiments.reporting.pictures.equal_size import budget_figure
 from experiments.reporting.pictures.learning_curves import curve_figure
 from experiments.reporting.pictures.learning_rates import rate_figure
-from experiments.reporting.pictures.series import series_figure
-from experiments.reporting.pictures.starts import start_figure
 from experiments.reporting.pictures.tradeoff import tradeoff_figure
 
 __all__ = [

@@ -2,99 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.reporting.compare import DENSE, Comparison, Group
-from experiments.reporting.pictures.style import add_title, error_axis, look
+from experiments.reporting.compare import DENSE, Comparison
+from experiments.reporting.pictures.style import error_axis, look, panels
 from experiments.reporting.wording import count, short_count, shortened
 
+_WIDTH = 8  # inches
 _WIDTH_OF_A_BUDGET = 1.25  # its largest layer over its smallest
 _MOST_BUDGETS = 8
 _MOST_GROUPS = 10
 
 
-def budgets(comparison: Comparison, split: str) -> list[list[Group]]:
+def budgets(comparison: Comparison, split: str) -> list[pd.DataFrame]:
     """Returns the compressed groups by equal layer size, smallest first; at least two in each.
 
     Groups are of equal size if their layers differ by 25% at most.
     """
-    groups = [group for group in comparison.at_best(split) if group.method != DENSE]
-    found: list[list[Group]] = []
-    for group in sorted(groups, key=_layer_size):
-        if found and _layer_size(group) <= _WIDTH_OF_A_BUDGET * _layer_size(found[-1][0]):
-            found[-1].append(group)
-        else:
-            found.append([group])
-    return [budget for budget in found if len(budget) > 1]
+    groups = comparison.at_best(split)
+    groups = groups[groups.method != DENSE].sort_values("layer_parameters", kind="stable")
+    smallest: list[int] = []
+    for size in groups.layer_parameters:
+        is_new = not smallest or size > _WIDTH_OF_A_BUDGET * smallest[-1]
+        smallest.append(size if is_new else smallest[-1])
+    return [budget for _, budget in groups.groupby(smallest) if len(budget) > 1]
 
 
+@look()
 def budget_figure(comparison: Comparison, split: str) -> Figure | None:
     """Draws the errors of all structures at equal layer sizes; None if no two are of equal size."""
     found = budgets(comparison, split)[:_MOST_BUDGETS]
     if not found:
         return None
-    shown = [sorted(b, key=lambda g: g.error(split).mean)[:_MOST_GROUPS] for b in found]
+    shown = [b.sort_values("error", kind="stable").head(_MOST_GROUPS) for b in found]
     heights = [0.55 + 0.22 * len(budget) for budget in shown]
-    total = sum(heights) + 1.1
-    with look():
-        figure = Figure(figsize=(8, total))
-        panels = figure.subplots(
-            len(shown), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
-        )[:, 0]
-        longest = max(len(_name(group)) for budget in shown for group in budget)
-        figure.subplots_adjust(
-            left=min(0.065 * longest + 0.25, 4.2) / 8,
-            right=0.97,
-            top=1 - 0.75 / total,
-            bottom=0.5 / total,
-            hspace=0.55 / (sum(heights) / len(heights)),
-        )
-        dense = comparison.dense(split)
-        ends: list[float] = []
-        for axes, budget, everything in zip(panels, shown, found, strict=True):
-            for row, group in enumerate(budget):
-                error = group.error(split)
-                ends += [error.mean, error.mean + (error.std or 0)]
-                axes.errorbar(
-                    error.mean,
-                    row,
-                    xerr=error.std,
-                    color=group.method.color,
-                    marker=group.method.marker,
-                    markersize=6,
-                    markeredgecolor="white",
-                    markeredgewidth=0.6,
-                    elinewidth=1.2,
-                    capsize=2.5,
-                )
-            axes.set_yticks(range(len(budget)), [_name(group) for group in budget], fontsize=8)
-            axes.set_ylim(len(budget) - 0.4, -0.6)
-            axes.grid(visible=False, axis="y")
-            axes.tick_params(axis="y", length=0)
-            left_out = len(everything) - len(budget)
-            axes.set_title(
-                _span(everything) + (f"; the best {_MOST_GROUPS}" if left_out else ""), fontsize=9
+    names = [[_name(group) for group in budget.itertuples()] for budget in shown]
+    longest = max(len(name) for own in names for name in own)
+    figure, grid = panels(
+        f"{comparison.title}: structures at about equal "
+        f"{comparison.size_label('layer_parameters')}",
+        (_WIDTH, sum(heights) + 1.1),
+        (len(shown), 1),
+        (min(0.065 * longest + 0.25, 4.2), 0.03 * _WIDTH, 0.75, 0.5),
+        hspace=0.55 / (sum(heights) / len(heights)),
+        sharex=True,
+        height_ratios=heights,
+    )
+    dense = comparison.dense(split)
+    for axes, budget, own, everything in zip(grid[:, 0], shown, names, found, strict=True):
+        for row, group in enumerate(budget.itertuples()):
+            axes.errorbar(
+                group.error,
+                row,
+                xerr=group.error_std,
+                color=group.method.color,
+                marker=group.method.marker,
+                markersize=6,
+                markeredgecolor="white",
+                markeredgewidth=0.6,
+                elinewidth=1.2,
+                capsize=2.5,
             )
-            if dense:
-                axes.axvline(dense.error(split).mean, color=DENSE.color, linewidth=1, zorder=1)
-                ends.append(dense.error(split).mean)
-        error_axis(panels[-1], ends, f"{split} error" + (", line: dense" if dense else ""), "x")
-        size = comparison.size_label("layer_parameters")
-        add_title(figure, f"{comparison.title}: structures at about equal {size}")
+        axes.set_yticks(range(len(budget)), own, fontsize=8)
+        axes.set_ylim(len(budget) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        left_out = len(everything) - len(budget)
+        axes.set_title(
+            _span(everything) + (f"; the best {_MOST_GROUPS}" if left_out else ""), fontsize=9
+        )
+        if dense:
+            axes.axvline(dense.error, color=DENSE.color, linewidth=1, zorder=1)
+    drawn = pd.concat(shown)
+    ends = [
+        *drawn.error,
+        *(drawn.error + drawn.error_std.fillna(0)),
+        *([dense.error] if dense else []),
+    ]
+    error_axis(grid[-1, 0], ends, f"{split} error" + (", line: dense" if dense else ""), "x")
     return figure
 
 
-def _layer_size(group: Group) -> int:
-    return group.sizes["layer_parameters"]
+def _name(group: Any) -> str:
+    return f"{shortened(group.label, 44)}  {short_count(group.layer_parameters)}"
 
 
-def _name(group: Group) -> str:
-    return f"{shortened(group.label, 44)}  {short_count(_layer_size(group))}"
-
-
-def _span(budget: Sequence[Group]) -> str:
-    low, high = _layer_size(budget[0]), _layer_size(budget[-1])
+def _span(budget: pd.DataFrame) -> str:
+    low, high = budget.layer_parameters.iloc[[0, -1]]
     sizes = count(low) if low == high else f"{count(low)} to {count(high)}"
-    return f"{sizes} parameters ({budget[0].reduction('layer_parameters'):.1%} fewer than dense)"
+    saved = budget.layer_parameters_reduction.iloc[0]
+    return f"{sizes} parameters ({saved:.1%} fewer than dense)"

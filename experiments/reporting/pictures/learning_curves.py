@@ -2,105 +2,81 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.reporting.compare import Comparison, Group, Method, near_dense
-from experiments.reporting.pictures.style import add_title, error_axis, look
-from experiments.reporting.trials import Spread
+from experiments.reporting.compare import Comparison, near_dense
+from experiments.reporting.pictures.style import error_axis, look, panels
 from experiments.reporting.wording import shortened
 
-_MOST_PER_METHOD = 2
 _WIDTHS = (2.2, 1.3)
+_GREY = "#c9c9c9"
 
 
-def mean_curve(group: Group) -> list[tuple[float, Spread]]:
-    """Returns `(epoch, error)` wherever every seed of the group has an error."""
-    curves = [dict(trial.curve) for trial in group.trials]
-    epochs = sorted(set.intersection(*map(set, curves)))
-    return [(epoch, Spread.of([curve[epoch] for curve in curves])) for epoch in epochs]
+def mean_curve(group: Any) -> pd.DataFrame:
+    """Returns `mean` and `std` by epoch, wherever every seed of the group has an error."""
+    curves = [pd.Series(dict(record.curve), dtype=float) for record in group.records]
+    return pd.concat(curves, axis=1).dropna().sort_index().agg(["mean", "std"], axis=1)
 
 
+@look()
 def curve_figure(comparison: Comparison, split: str) -> Figure | None:
     """Draws the error by epoch; None if no trial wrote it.
 
     In colour, of every method: its smallest structure near dense (or its best), and its smallest
     structure; bands are the standard deviation over seeds. All others are grey.
     """
-    groups = [group for group in comparison.at_best(split) if len(mean_curve(group)) > 1]
-    if not groups:
+    groups = comparison.at_best(split)
+    curves = {group.Index: mean_curve(group) for group in groups.itertuples()}
+    groups = groups[[len(curve) > 1 for curve in curves.values()]]
+    if not len(groups):
         return None
-    curve_splits = sorted({group.trials[0].curve_split for group in groups}, reverse=True)
+    curve_splits = sorted({record.curve_split for record in groups.record}, reverse=True)
     curve_split = "training" if curve_splits == ["train"] else curve_splits[0]
-    shown = [
-        (group, width)
-        for method in comparison.methods
-        for group, width in zip(_chosen(comparison, groups, method, split), _WIDTHS, strict=False)
-    ]
-    coloured = [group for group, _ in shown]
-    with look():
-        figure = Figure(figsize=(9.6, 4.6))
-        axes = figure.subplots()
-        figure.subplots_adjust(left=0.075, right=0.64, top=0.88, bottom=0.11)
-        others = [group for group in groups if group not in coloured]
-        for i, group in enumerate(others):
-            epochs, errors = zip(*mean_curve(group), strict=True)
-            axes.plot(
-                epochs,
-                [error.mean for error in errors],
-                color="#c9c9c9",
-                linewidth=0.8,
-                label=f"{len(others)} more" if i == 0 else None,
-            )
-        for group, width in shown:
-            epochs, errors = zip(*mean_curve(group), strict=True)
-            means = [error.mean for error in errors]
-            stds = [error.std or 0.0 for error in errors]
-            axes.plot(
-                epochs,
-                means,
-                color=group.method.color,
-                linestyle=group.method.line,
-                linewidth=width,
-                label=_label(group),
-                zorder=4,
-            )
-            axes.fill_between(
-                epochs,
-                [max(m - s, m / 2) for m, s in zip(means, stds, strict=True)],
-                [m + s for m, s in zip(means, stds, strict=True)],
-                color=group.method.color,
-                alpha=0.13,
-                linewidth=0,
-            )
-        ends = [error.mean for group in groups for _, error in mean_curve(group)]
-        # The first epochs of a bad structure are not what the picture is about.
-        last = [mean_curve(group)[-1][1].mean for group in groups]
-        error_axis(axes, [min(e, 4 * max(last)) for e in ends], f"{curve_split} error")
-        axes.set_xlabel("epoch")
-        axes.set_xlim(left=0)
-        handles, labels = axes.get_legend_handles_labels()
-        order = sorted(range(len(labels)), key=lambda i: labels[i].endswith(" more"))
-        figure.legend(
-            [handles[i] for i in order],
-            [labels[i] for i in order],
-            loc="upper left",
-            bbox_to_anchor=(0.645, 0.89),
-            fontsize=8,
-            handlelength=2.6,
-        )
-        add_title(figure, f"{comparison.title}: learning curves")
+    figure, grid = panels(
+        f"{comparison.title}: learning curves", (9.6, 4.6), (1, 1), (0.72, 3.456, 0.552, 0.506)
+    )
+    axes = grid[0, 0]
+    coloured = {}
+    for method in comparison.methods:
+        own = _chosen(comparison, groups[groups.method == method], split)
+        coloured |= dict(zip(own, _WIDTHS, strict=False))
+    others = groups.index.difference(list(coloured))
+    for index in others:
+        axes.plot(curves[index]["mean"], color=_GREY, linewidth=0.8)
+    for index, width in coloured.items():
+        _draw(axes, groups.loc[index], curves[index], width)
+    if len(others):
+        axes.plot([], [], color=_GREY, linewidth=0.8, label=f"{len(others)} more")
+    # The first epochs of a bad structure are not what the picture is about.
+    means = [curves[index]["mean"] for index in groups.index]
+    highest = 4 * max(own.iloc[-1] for own in means)
+    error_axis(axes, pd.concat(means).clip(upper=highest), f"{curve_split} error")
+    axes.set_xlabel("epoch")
+    axes.set_xlim(left=0)
+    figure.legend(loc="upper left", bbox_to_anchor=(0.645, 0.89), fontsize=8, handlelength=2.6)
     return figure
 
 
-def _chosen(comparison: Comparison, groups: list[Group], method: Method, split: str) -> list[Group]:
-    own = near_dense.pareto_front([g for g in groups if g.method == method], "parameters", split)
-    if not own:
+def _draw(axes: Axes, group: Any, curve: pd.DataFrame, width: float) -> None:
+    mean, std, method = curve["mean"], curve["std"].fillna(0.0), group["method"]
+    label = f"{shortened(group['label'], 46)}  ({mean.iloc[-1]:.2%})"
+    axes.plot(
+        mean, color=method.color, linestyle=method.line, linewidth=width, label=label, zorder=4
+    )
+    band = {"color": method.color, "alpha": 0.13, "linewidth": 0}
+    axes.fill_between(curve.index, (mean - std).clip(lower=mean / 2), mean + std, **band)
+
+
+def _chosen(comparison: Comparison, groups: pd.DataFrame, split: str) -> list[int]:
+    """Returns the smallest near dense (or the best), and the smallest, by their places."""
+    own = near_dense.pareto_front(groups, "parameters")
+    if not len(own):
         return []
     dense = comparison.dense(split)
     tolerance = near_dense.default_tolerance(comparison, split)
-    near = dense and near_dense.smallest_within(own, dense, tolerance, "parameters", split)
-    return list({id(g): g for g in (near or own[-1], own[0])}.values())[:_MOST_PER_METHOD]
-
-
-def _label(group: Group) -> str:
-    return f"{shortened(group.label, 46)}  ({mean_curve(group)[-1][1].mean:.2%})"
+    near = dense and near_dense.smallest_within(own, dense, tolerance, "parameters")
+    return list(dict.fromkeys([near.Index if near else own.index[-1], own.index[0]]))

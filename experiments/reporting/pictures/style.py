@@ -6,10 +6,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from experiments.reporting.wording import short_count
@@ -38,6 +42,8 @@ _STEPS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3
 
 
 _MOST_RATES = 7
+_CUT = {"color": "#777777", "linewidth": 0.8, "linestyle": (0, (8, 4))}
+RING = {"markerfacecolor": "none", "markeredgewidth": 0.9, "zorder": 5}
 
 
 @contextmanager
@@ -53,6 +59,70 @@ def add_title(figure: Figure, text: str) -> None:
     figure.suptitle(
         text, x=0.012, y=1 - 0.11 / height, ha="left", va="top", fontsize=12, fontweight="bold"
     )
+
+
+def panels(
+    title: str,
+    size: tuple[float, float],
+    grid: tuple[int, int],
+    margins: tuple[float, float, float, float],
+    **spacing: Any,
+) -> tuple[Figure, Any]:
+    """Returns a figure with its title, and its axes by row and column.
+
+    Args:
+      title: of the figure.
+      size: width and height in inches.
+      grid: numbers of rows and of columns.
+      margins: inches to the left and right of the axes, above and below them.
+      **spacing: of `Figure.subplots_adjust` (`wspace`, `hspace`), and what `Figure.subplots` takes.
+    """
+    (width, height), (left, right, top, bottom) = size, margins
+    between = {name: spacing.pop(name) for name in ("wspace", "hspace") if name in spacing}
+    figure = Figure(figsize=size)
+    axes = figure.subplots(*grid, squeeze=False, **spacing)
+    figure.subplots_adjust(
+        left / width, bottom / height, 1 - right / width, 1 - top / height, **between
+    )
+    add_title(figure, title)
+    return figure, axes
+
+
+def add_legend(figure: Figure, handles: Sequence[Any], columns: int) -> None:
+    """Writes the legend below the title, from entries that have labels."""
+    figure.legend(
+        handles=list(handles),
+        loc="upper left",
+        bbox_to_anchor=(0.006, 1 - 0.32 / figure.get_size_inches()[1]),
+        ncols=columns,
+        columnspacing=1.4,
+        handletextpad=0.5,
+    )
+
+
+def entry(
+    label: str, color: str = "#111111", marker: str = "o", line: Any = "none", **kind: Any
+) -> Line2D:
+    """Returns an entry of a legend, by default of marks without a line."""
+    own = {"markeredgecolor": "white", "markersize": 6} if line != "none" else {}
+    return Line2D([], [], color=color, marker=marker, linestyle=line, label=label, **(own | kind))
+
+
+def draw_errors(axes: Axes, rows: pd.DataFrame, x: str, **kind: Any) -> None:
+    """Draws the errors of the rows against one of their columns, with bars of deviations.
+
+    Args:
+      axes: to draw into.
+      rows: with `error` and `error_std`, which is NaN for one seed.
+      x: the column.
+      **kind: how `Axes.errorbar` draws them.
+    """
+    axes.errorbar(rows[x], rows.error, yerr=rows.error_std, elinewidth=1, **kind)
+
+
+def draw_ring(axes: Axes, x: float, y: float, color: str = "#111111", **kind: Any) -> None:
+    """Draws a ring around a point."""
+    axes.plot(x, y, marker="o", markersize=10.5, markeredgecolor=color, **(RING | kind))
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
@@ -101,7 +171,7 @@ def error_axis(axes: Axes, errors: Iterable[float], label: str, axis: str = "y")
     errors = list(errors)
     low, high = min(errors), max(errors)
     set_limits = axes.set_ylim if axis == "y" else axes.set_xlim
-    if low > 0 and high / low > 3:
+    if _is_log(low, high):
         (axes.set_yscale if axis == "y" else axes.set_xscale)("log")
         low, high = low / 1.15, high * 1.15
         _set_ticks(axes, axis, low, high, _percent, at_least=4)
@@ -112,6 +182,32 @@ def error_axis(axes: Axes, errors: Iterable[float], label: str, axis: str = "y")
         getattr(axes, f"{axis}axis").set_major_formatter(FuncFormatter(lambda v, _: _percent(v)))
     set_limits(low, high)
     (axes.set_ylabel if axis == "y" else axes.set_xlabel)(label)
+
+
+def fence(errors: pd.Series) -> float:
+    """Returns the highest error to draw to scale, as the page's plot does.
+
+    The lower three quarters of the errors then have a quarter of the axis or more.
+    """
+    is_log = _is_log(errors.min(), errors.max())
+    values = np.sort(np.log(errors) if is_log else errors)
+    used = values[int(0.75 * (len(values) - 1))] - values[0]
+    if len(values) < 5 or used <= 0:
+        return math.inf
+    highest = values[0] + 4 * used
+    return math.exp(highest) if is_log else highest
+
+
+def add_strip(axes: Axes) -> float:
+    """Makes room above the errors for those beyond the scale, and returns where they stand."""
+    below, above = 0.9, 0.95  # of the height
+    low, high = axes.get_ylim()
+    is_log = axes.get_yscale() == "log"
+    low, high = (math.log(low), math.log(high)) if is_log else (low, high)
+    place, top = (low + (high - low) * part / below for part in (above, 1))
+    axes.set_ylim(top=math.exp(top) if is_log else top)
+    axes.axhline(math.exp(high) if is_log else high, **_CUT)
+    return math.exp(place) if is_log else place
 
 
 def label_points(
@@ -150,6 +246,10 @@ def label_points(
             fontweight="bold",
             zorder=6,
         )
+
+
+def _is_log(low: float, high: float) -> bool:
+    return low > 0 and high / low > 3
 
 
 def _set_ticks(

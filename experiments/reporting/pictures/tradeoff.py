@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import string
+from collections.abc import Callable, Sequence
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from experiments.reporting.compare import DENSE, Comparison, Group, Method, near_dense
+from experiments.reporting.compare import DENSE, Comparison, near_dense
 from experiments.reporting.pictures.style import (
-    add_title,
+    RING,
+    add_legend,
+    add_strip,
+    draw_errors,
+    draw_ring,
+    entry,
     error_axis,
+    fence,
     label_points,
     look,
+    panels,
     size_axis,
 )
 from experiments.reporting.wording import short_count, shortened
 
-_MOST_NAMES = 9
+_WIDTH = 5.4  # inches of a panel
+_MOST_NAMES = 9  # of the front, and of what is beyond the scale
 _NAME_HEIGHT = 0.17  # inches
 
 
+@look()
 def tradeoff_figure(
     comparison: Comparison, split: str, sizes: Sequence[str] = ("parameters", "flops")
 ) -> Figure:
@@ -29,152 +39,148 @@ def tradeoff_figure(
 
     A point is the mean over seeds, its bar the sample standard deviation. A method's curve joins
     its own best points; its other points are pale. Numbered points are on the Pareto front of all
-    methods, and their structures stand below the panel. The dense error is a line.
+    methods, and their structures stand below the panel. The dense error is a line. Errors so high
+    that they would flatten all others are hollow marks in a strip at the top; they have letters,
+    and their structures and errors stand below the panel, too.
     """
     groups = comparison.at_best(split)
-    fronts = [near_dense.pareto_front(groups, size, split) for size in sizes]
-    rows = max(min(len(front), _MOST_NAMES) for front in fronts)
-    names_height = _NAME_HEIGHT * (rows + 1.8)
-    height = 4.6 + names_height
-    with look():
-        figure = Figure(figsize=(5.4 * len(sizes), height))
-        panels = figure.subplots(1, len(sizes), squeeze=False)[0]
-        figure.subplots_adjust(
-            left=0.62 / (5.4 * len(sizes)) * 1.15,
-            right=1 - 0.02,
-            top=1 - 0.78 / height,
-            bottom=(names_height + 0.55) / height,
-            wspace=0.2,
-        )
-        for axes, size, front in zip(panels, sizes, fronts, strict=True):
-            _draw(axes, comparison, groups, size, split, front)
-            _name(axes, figure, comparison, front, size, split)
-        methods = [m for m in comparison.methods if any(group.method == m for group in groups)]
-        add_title(figure, f"{comparison.title}: {split} error against size")
-        figure.legend(
-            handles=[*map(_legend_entry, methods), _front_entry()],
-            loc="upper left",
-            bbox_to_anchor=(0.006, 1 - 0.32 / height),
-            ncols=len(methods) + 1,
-            columnspacing=1.4,
-            handletextpad=0.5,
-        )
+    highest = fence(groups.error)
+    fronts = [near_dense.pareto_front(groups, size) for size in sizes]
+    shown = [_fitting(groups, size) for size in sizes]
+    named = [_thinned(front).assign(mark=_marks(string.digits[1:])) for front in fronts]
+    out = [
+        own[(own.error > highest) & ~own.index.isin(front.index)].sort_values("error")
+        for own, front in zip(shown, named, strict=True)
+    ]
+    beyond = [own.assign(mark=_marks("abcdefghi")) for own in out]
+    lists = [
+        _lines(named[i], fronts[i], size, ("on the Pareto front", f"{split} error"))
+        + _lines(beyond[i].head(_MOST_NAMES), beyond[i], size, ("beyond the scale", ""))
+        for i, size in enumerate(sizes)
+    ]
+    names_height = _NAME_HEIGHT * (max(map(len, lists)) + 0.8)
+    width, height = _WIDTH * len(sizes), 4.6 + names_height
+    figure, grid = panels(
+        f"{comparison.title}: {split} error against size",
+        (width, height),
+        (1, len(sizes)),
+        (0.713, 0.02 * width, 0.78, names_height + 0.55),
+        wspace=0.2,
+    )
+    for i, (axes, size) in enumerate(zip(grid[0], sizes, strict=True)):
+        size_axis(axes, shown[i][size], comparison.size_label(size))
+        error_axis(axes, _ends(groups[groups.error <= highest]), f"{split} error")
+        is_out = shown[i].error > highest
+        strip = add_strip(axes) if is_out.any() else None
+        own = shown[i].assign(y=shown[i].error.mask(is_out, strip))
+        _draw(axes, comparison, own, size)
+        for point in own[own.index.isin(fronts[i].index)].itertuples():
+            draw_ring(axes, getattr(point, size), point.y)
+        _draw_dense(axes, comparison, own, size, split)
+        marks = pd.concat([named[i], beyond[i]]).mark.dropna()
+        marked = own.join(marks, how="inner")
+        labels = list(zip(marked.mark, marked[size], marked.y, strict=True))
+        label_points(axes, labels, zip(own[size], own.y, strict=True))
+        _write(axes, lists[i])
+    methods = [method for method in comparison.methods if (groups.method == method).any()]
+    entries = [
+        entry(m.label, m.color, m.marker, m.line, markersize=9 if m == DENSE else 6)
+        for m in methods
+    ]
+    add_legend(figure, [*entries, entry("Pareto front", markersize=11, **RING)], len(entries) + 1)
     return figure
 
 
-def _draw(
-    axes: Axes,
-    comparison: Comparison,
-    groups: Sequence[Group],
-    size: str,
-    split: str,
-    front: Sequence[Group],
-) -> None:
-    shown = _not_squeezing(groups, size)
-    size_axis(axes, [group.sizes[size] for group in shown], comparison.size_label(size))
-    error_axis(axes, _ends(groups, split), f"{split} error")
+def _draw(axes: Axes, comparison: Comparison, groups: pd.DataFrame, size: str) -> None:
+    """Draws the points and the curves of all methods, in the strip where `y` is no error."""
     for method in comparison.methods:
-        own = [group for group in shown if group.method == method]
-        best = near_dense.pareto_front(own, size, split)
-        if len(best) > 1:
-            axes.plot(
-                [group.sizes[size] for group in best],
-                [group.error(split).mean for group in best],
+        own = groups[groups.method == method]
+        best = near_dense.pareto_front(own, size)
+        near = best[best.y == best.error]
+        look_of_lines = {"color": method.color, "linestyle": method.line, "linewidth": 1.3}
+        if len(near) > 1:
+            axes.plot(near[size], near.error, zorder=2, **look_of_lines)
+        own = own.assign(is_pale=~own.index.isin(best.index), is_out=own.y != own.error)
+        for (is_pale, is_out), points in own.groupby(["is_pale", "is_out"]):
+            draw_errors(
+                axes,
+                points.assign(error=points.y, error_std=points.error_std.mask(points.is_out)),
+                size,
                 color=method.color,
-                linestyle=method.line,
-                linewidth=1.3,
-                zorder=2,
-            )
-        for group in own:
-            _point(axes, group, size, split, is_pale=group not in best)
-    for group in front:
-        if group in shown:
-            axes.plot(
-                group.sizes[size],
-                group.error(split).mean,
-                marker="o",
-                markersize=10.5,
-                markerfacecolor="none",
-                markeredgecolor="#111111",
-                markeredgewidth=0.9,
-                zorder=5,
-            )
-    if dense := comparison.dense(split):
-        mean = dense.error(split).mean
-        axes.axhline(mean, color=DENSE.color, linewidth=1, zorder=1)
-        if dense not in shown:
-            axes.annotate(
-                f"dense, {short_count(dense.sizes[size])} \N{RIGHTWARDS ARROW}",
-                (1, mean),
-                xycoords=axes.get_yaxis_transform(),
-                xytext=(0, -3),
-                textcoords="offset points",
-                ha="right",
-                va="top",
-                fontsize=8,
+                linestyle="none",
+                marker=method.marker,
+                markersize=9 if method == DENSE else 5.5,
+                markerfacecolor="white" if is_out else method.color,
+                markeredgecolor=method.color if is_out else "white",
+                markeredgewidth=1.2 if is_out else 0.6,
+                capsize=2,
+                alpha=0.4 if is_pale else 1,
+                zorder=3 if is_pale else 4,
             )
 
 
-def _not_squeezing(groups: Sequence[Group], size: str) -> list[Group]:
-    """Returns the groups without dense, if dense is over twice as large as all others."""
-    others = [group for group in groups if group.method != DENSE]
-    if not others:
-        return list(groups)
-    limit = 2 * max(group.sizes[size] for group in others)
-    return [group for group in groups if group.sizes[size] <= limit]
-
-
-def _point(axes: Axes, group: Group, size: str, split: str, *, is_pale: bool) -> None:
-    error, method = group.error(split), group.method
-    axes.errorbar(
-        group.sizes[size],
-        error.mean,
-        yerr=error.std,
-        color=method.color,
-        marker=method.marker,
-        markersize=9 if method == DENSE else 5.5,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        elinewidth=1,
-        capsize=2,
-        alpha=0.4 if is_pale else 1,
-        zorder=3 if is_pale else 4,
-    )
-
-
-def _name(
-    axes: Axes,
-    figure: Figure,
-    comparison: Comparison,
-    front: Sequence[Group],
-    size: str,
-    split: str,
+def _draw_dense(
+    axes: Axes, comparison: Comparison, shown: pd.DataFrame, size: str, split: str
 ) -> None:
-    """Numbers the points of the front, and lists them below the panel."""
-    named = _thinned(front)
-    unit = "FLOPs" if size == "flops" else "parameters"
-    lines = [("", "on the Pareto front", unit, f"{split} error")]
-    numbered = []
-    for number, group in enumerate(named, 1):
-        error = group.error(split)
-        numbered.append((str(number), group.sizes[size], error.mean))
-        text = f"{error.mean:.2%}" + (f" ± {error.std * 100:.2f}" if error.std is not None else "")
-        lines.append((str(number), group.label, short_count(group.sizes[size]), text))
-    points = [(group.sizes[size], group.error(split).mean) for group in comparison.at_best(split)]
-    label_points(axes, numbered, points)
-    if len(front) > len(named):
-        lines.append(("", f"and {len(front) - len(named)} more, in the table", "", ""))
-    box = axes.get_position()
+    """Draws the line of the dense error, and where its point is if that is not shown."""
+    dense = comparison.dense(split)
+    if dense is None:
+        return
+    axes.axhline(dense.error, color=DENSE.color, linewidth=1, zorder=1)
+    if dense.Index not in shown.index:
+        axes.annotate(
+            f"dense, {short_count(getattr(dense, size))} \N{RIGHTWARDS ARROW}",
+            (1, dense.error),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(0, -3),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=8,
+        )
+
+
+def _fitting(groups: pd.DataFrame, size: str) -> pd.DataFrame:
+    """Returns the groups without dense, if dense is over twice as large as all others."""
+    others = groups[groups.method != DENSE]
+    return groups[groups[size] <= 2 * others[size].max()] if len(others) else groups
+
+
+def _marks(signs: str) -> Callable[[pd.DataFrame], list[str | None]]:
+    """Returns what gives the rows of a frame these signs, and none to those after them."""
+    return lambda rows: (list(signs) + [None] * len(rows))[: len(rows)]
+
+
+def _lines(
+    named: pd.DataFrame, everything: pd.DataFrame, size: str, head: tuple[str, str]
+) -> list[tuple[str, ...]]:
+    """Returns mark, name, size and error of the points, below a head; empty if there are none."""
+    if not len(named):
+        return []
+    about, of = head
+    lines = [("", about, ("FLOPs" if size == "flops" else "parameters") if of else "", of)]
+    for row in named.itertuples():
+        std = "" if pd.isna(row.error_std) else f" ± {row.error_std * 100:.2f}"
+        error = f"{row.error:.2%}{std}"
+        lines.append((row.mark, row.label, short_count(getattr(row, size)), error))
+    if more := len(everything) - len(named):
+        lines.append(("", f"and {more} more, in the table", "", ""))
+    return lines
+
+
+def _write(axes: Axes, lines: Sequence[tuple[str, ...]]) -> None:
+    """Writes the lines below the panel."""
+    figure, box = axes.figure, axes.get_position()
     width, height = figure.get_size_inches()
+    sides = (
+        (0.0, "left"),
+        (0.18 / width, "left"),
+        (0.76 * box.width, "right"),
+        (box.width, "right"),
+    )
     for row, line in enumerate(lines):
         y = box.y0 - (0.62 + _NAME_HEIGHT * row) / height
-        columns = (
-            (0.0, "left"),
-            (0.18 / width, "left"),
-            (0.76 * box.width, "right"),
-            (box.width, "right"),
-        )
-        for (x, side), text in zip(columns, line, strict=True):
+        for (x, side), text in zip(sides, line, strict=True):
             figure.text(
                 box.x0 + x,
                 y,
@@ -182,48 +188,21 @@ def _name(
                 ha=side,
                 va="top",
                 fontsize=8 if len(text) <= 34 else 7,
-                color="#555555" if row == 0 else "#111111",
+                color="#111111" if line[0] else "#555555",
             )
 
 
-def _thinned(front: Sequence[Group]) -> list[Group]:
+def _thinned(front: pd.DataFrame) -> pd.DataFrame:
     """Returns at most `_MOST_NAMES` groups, evenly from the first to the last."""
     if len(front) <= _MOST_NAMES:
-        return list(front)
+        return front
     step = (len(front) - 1) / (_MOST_NAMES - 2)
-    return [front[round(i * step)] for i in range(_MOST_NAMES - 1)]
+    return front.iloc[[round(i * step) for i in range(_MOST_NAMES - 1)]]
 
 
-def _ends(groups: Sequence[Group], split: str) -> list[float]:
+def _ends(groups: pd.DataFrame) -> list[float]:
     """Returns the ends of all error bars that lie above zero, and the means."""
-    errors = [group.error(split) for group in groups]
-    ends = [e.mean + sign * (e.std or 0) for e in errors for sign in (-1, 0, 1)]
-    means = [e.mean for e in errors]
+    std = groups.error_std.fillna(0.0)
+    ends = pd.concat([groups.error - std, groups.error, groups.error + std])
     # A bar that reaches far below its mean would stretch a logarithmic axis for nothing.
-    return [end for end in ends if end >= 0.6 * min(means)]
-
-
-def _legend_entry(method: Method) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        color=method.color,
-        marker=method.marker,
-        linestyle=method.line,
-        markersize=9 if method == DENSE else 6,
-        markeredgecolor="white",
-        label=method.label,
-    )
-
-
-def _front_entry() -> Line2D:
-    return Line2D(
-        [],
-        [],
-        linestyle="none",
-        marker="o",
-        markersize=11,
-        markerfacecolor="none",
-        markeredgecolor="#111111",
-        label="Pareto front",
-    )
+    return list(ends[ends >= 0.6 * groups.error.min()])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
+import pandas as pd
+
 from experiments.reporting.compare import Comparison
-from experiments.reporting.trials import Trial
 from experiments.reporting.wording import code, shortened
 
 _MOST_NAMES = 8
@@ -21,11 +21,11 @@ _WHAT = {
 }
 
 
-def what_is_missing(trials: Sequence[Trial], comparisons: Sequence[Comparison]) -> list[str]:
+def what_is_missing(runs: pd.DataFrame, comparisons: Sequence[Comparison]) -> list[str]:
     """Returns sentences on unfinished trials, repeated ones and uneven numbers of seeds."""
     sentences = []
-    for sweep in dict.fromkeys(trial.sweep for trial in trials):
-        sentences += _unfinished(sweep, [trial for trial in trials if trial.sweep == sweep])
+    for sweep, own in runs.groupby("sweep", sort=False):
+        sentences += _unfinished(sweep, own)
     for comparison in comparisons:
         sentences += _repeated(comparison) + _uneven(comparison) + _unlike(comparison)
     return sentences
@@ -37,29 +37,29 @@ def last_line(text: str) -> str:
     return shortened(lines[-1] if lines else "", 300).replace("`", "'")
 
 
-def _unfinished(sweep: str, trials: Sequence[Trial]) -> list[str]:
-    counts = Counter(trial.state for trial in trials)
-    if counts["done"] == len(trials):
+def _unfinished(sweep: str, runs: pd.DataFrame) -> list[str]:
+    counts = runs.state.value_counts()
+    done = counts.get("done", 0)
+    if done == len(runs):
         return []
-    parts = [f"{counts[state]} {what}" for state, what in _WHAT.items() if counts[state]]
-    sentences = [
-        f"{code(sweep)}: {counts['done']} of {len(trials)} trials done; {', '.join(parts)}."
-    ]
+    parts = [f"{counts[state]} {what}" for state, what in _WHAT.items() if state in counts]
+    sentences = [f"{code(sweep)}: {done} of {len(runs)} trials done; {', '.join(parts)}."]
     for state in ("failed", "unreadable", "stopped"):
-        found = [trial for trial in trials if trial.state == state]
-        for trial in found[:_MOST_NAMES]:
-            why = last_line(trial.problem)
-            sentences.append(f"{code(trial.name)} {_WHAT[state]}" + (f": {why}" if why else "."))
+        found = runs[runs.state == state]
+        for run in found.head(_MOST_NAMES).itertuples():
+            why = last_line(run.problem)
+            sentences.append(f"{code(run.trial)} {_WHAT[state]}" + (f": {why}" if why else "."))
         if len(found) > _MOST_NAMES:
             sentences.append(f"{len(found) - _MOST_NAMES} more {_WHAT[state]}; see the table.")
     return sentences
 
 
 def _repeated(comparison: Comparison) -> list[str]:
-    if not comparison.repeated:
+    repeated = comparison.repeated.trial
+    if not len(repeated):
         return []
-    names = [code(trial.name) for trial in comparison.repeated[:_MOST_NAMES]]
-    more = len(comparison.repeated) - len(names)
+    names = [code(name) for name in repeated.head(_MOST_NAMES)]
+    more = len(repeated) - len(names)
     listed = ", ".join(names) + (f" and {more} more" if more else "")
     return [f"Repeats of a config and a seed that are there already do not count: {listed}."]
 
@@ -67,24 +67,22 @@ def _repeated(comparison: Comparison) -> list[str]:
 def _uneven(comparison: Comparison) -> list[str]:
     sentences = []
     for split in comparison.splits:
-        without = sum(group.error(split) is None for group in comparison.groups)
-        if without:
+        if without := len(comparison.groups) - len(comparison.on(split)):
             sentences.append(
                 f"{without} of {len(comparison.groups)} groups of {comparison.title} have no "
                 f"{split} error, and are left out where it is compared."
             )
-    counts = Counter(len(group.trials) for group in comparison.groups)
+    counts = comparison.groups.records.map(len).value_counts().sort_index(ascending=False)
     if len(counts) > 1:
         listed = ", ".join(
-            f"{number} with {n} {'seed' if n == 1 else 'seeds'}"
-            for n, number in sorted(counts.items(), reverse=True)
+            f"{number} with {n} {'seed' if n == 1 else 'seeds'}" for n, number in counts.items()
         )
         sentences.append(f"The groups of {comparison.title} differ in seeds: {listed}.")
     return sentences
 
 
 def _unlike(comparison: Comparison) -> list[str]:
-    if len({group.settings for group in comparison.groups}) < 2:
+    if comparison.groups.settings.nunique() < 2:
         return []
     return [
         f"The groups of {comparison.title} differ in settings; every structure is compared at its "

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from typing import Any
 
-from experiments.reporting.compare import (
-    DENSE,
-    LOW_RANK,
-    Comparison,
-    Group,
-    Method,
-    against_low_rank,
-    near_dense,
-)
-from experiments.reporting.wording import code, count, percent, points, spread
+from experiments.reporting.compare import DENSE, Comparison, against_low_rank, near_dense
+from experiments.reporting.wording import code, count, error_of, percent, points
 
 
 def headline(comparison: Comparison, split: str, size: str, tolerance: float) -> list[str]:
@@ -22,96 +14,81 @@ def headline(comparison: Comparison, split: str, size: str, tolerance: float) ->
     Args:
       comparison: what was compared.
       split: the split whose error counts.
-      size: one of `comparisons.SIZES`, by which `smallest` is meant.
+      size: one of `Comparison.sizes`, by which `smallest` is meant.
       tolerance: how many percentage points of error above dense are acceptable.
     """
     groups = comparison.at_best(split)
     dense = comparison.dense(split)
-    sentences = []
     if dense is None:
-        sentences.append(
+        sentences = [
             f"No dense baseline has a {split} error yet, so nothing can be compared with it."
-        )
-        sentences += _lowest(groups, split)
-    else:
-        by_kind = (("KFC", lambda m: m.is_kfc), ("low-rank", lambda m: m == LOW_RANK))
-        found = {
-            name: _near_dense(comparison, name, is_kind, dense, split, size, tolerance)
-            for name, is_kind in by_kind
-        }
-        sentences += [sentence for _, sentence in found.values() if sentence]
-        kfc, low_rank = found["KFC"][0], found["low-rank"][0]
-        if kfc and low_rank:
-            ratio = low_rank.sizes[size] / kfc.sizes[size]
+        ]
+        if best := near_dense.lowest_error(groups):
             sentences.append(
-                f"That low-rank model has {ratio:.3g} times as many "
-                f"{comparison.size_label(size).removeprefix('total ')} as that KFC model."
+                f"The lowest {split} error so far is {error_of(best)}, of {_named(best)}."
             )
-    return sentences + _against_low_rank(comparison, split)
-
-
-def _near_dense(
-    comparison: Comparison,
-    name: str,
-    is_kind: Callable[[Method], bool],
-    dense: Group,
-    split: str,
-    size: str,
-    tolerance: float,
-) -> tuple[Group | None, str]:
-    """Returns the smallest group of a kind near dense, and a sentence on it."""
-    groups = [group for group in comparison.at_best(split) if is_kind(group.method)]
-    if not groups:
-        return None, f"No {name} model has a {split} error yet."
-    near = (
-        f"within {points(tolerance)} of {_named(dense)} ({spread(dense.error(split))} {split} error"
-    )
-    group = near_dense.smallest_within(groups, dense, tolerance, size, split)
-    if group is None:
-        best = min(groups, key=lambda g: g.error(split).mean)
-        return None, (
-            f"No {name} model is {near}); the best is {_named(best)}: {spread(best.error(split))}."
+        return sentences + against_low_rank_sentence(comparison, split)
+    sentences, found = [], []
+    for family in ("KFC", "low-rank"):
+        own = groups[groups.family == family]
+        smallest = near_dense.smallest_within(own, dense, tolerance, size)
+        found.append(smallest)
+        near = f"within {points(tolerance)} of {_named(dense)} ({error_of(dense)} {split} error"
+        if smallest:
+            sentences.append(
+                f"The smallest {family} model {near}, {_size(dense, size)}) is "
+                f"{_saved(comparison, smallest, size)}"
+            )
+        elif best := near_dense.lowest_error(own):
+            sentences.append(
+                f"No {family} model is {near}); the best is {_named(best)}: {error_of(best)}."
+            )
+        else:
+            sentences.append(f"No {family} model has a {split} error yet.")
+    kfc, low_rank = found
+    if kfc and low_rank:
+        ratio = getattr(low_rank, size) / getattr(kfc, size)
+        sentences.append(
+            f"That low-rank model has {ratio:.3g} times as many "
+            f"{comparison.size_label(size).removeprefix('total ')} as that KFC model."
         )
-    layers = comparison.size_label("layer_parameters").removeprefix("parameters of ")
-    in_total, in_layers = (percent(group.reduction(s)) for s in ("parameters", "layer_parameters"))
-    return group, (
-        f"The smallest {name} model {near}, {_size(dense, size)}) is {_named(group)}: "
-        f"{spread(group.error(split))} with {_size(group, size)}; parameters fall by {in_total} "
-        f"in the whole model and by {in_layers} in {layers}."
-    )
+    return sentences + against_low_rank_sentence(comparison, split)
 
 
-def _against_low_rank(comparison: Comparison, split: str) -> list[str]:
-    found = against_low_rank.matches(comparison, split)
-    if not found:
+def against_low_rank_sentence(comparison: Comparison, split: str) -> list[str]:
+    """Counts the sizes at which KFC and low rank have the lower error; empty if none is equal."""
+    pairs = against_low_rank.matches(comparison, split)
+    if not len(pairs):
         return []
-    wins = sum(pair.difference < 0 for pair in found)
     sentence = (
         "Against low rank with the same trunk, start and layer size (up to 10% more parameters "
-        f"count as equal) KFC has the lower {split} error at {wins} of {len(found)} sizes"
+        f"count as equal) KFC has the lower {split} error at {(pairs.difference < 0).sum()} of "
+        f"{len(pairs)} sizes"
     )
-    if any(pair.is_clear is not None for pair in found):
-        clear = [pair.difference < 0 for pair in found if pair.is_clear]
+    if pairs.standard_error.notna().any():
+        clear = pairs.difference[pairs.difference.abs() > 2 * pairs.standard_error]
         sentence += (
-            f"; by more than two standard errors KFC at {sum(clear)} and low rank at "
-            f"{len(clear) - sum(clear)}"
+            f"; by more than two standard errors KFC at {(clear < 0).sum()} and low rank at "
+            f"{(clear >= 0).sum()}"
         )
     return [f"{sentence}."]
 
 
-def _lowest(groups: Sequence[Group], split: str) -> list[str]:
-    if not groups:
-        return []
-    best = min(groups, key=lambda group: group.error(split).mean)
-    return [f"The lowest {split} error so far is {spread(best.error(split))}, of {_named(best)}."]
+def _saved(comparison: Comparison, group: Any, size: str) -> str:
+    layers = comparison.size_label("layer_parameters").removeprefix("parameters of ")
+    in_total, in_layers = group.parameters_reduction, group.layer_parameters_reduction
+    return (
+        f"{_named(group)}: {error_of(group)} with {_size(group, size)}; parameters fall by "
+        f"{percent(in_total)} in the whole model and by {percent(in_layers)} in {layers}."
+    )
 
 
-def _named(group: Group) -> str:
+def _named(group: Any) -> str:
     name = "dense" if group.method == DENSE else code(group.structure)
     return f"{name} with {code(group.settings)}" if group.settings else name
 
 
-def _size(group: Group, size: str) -> str:
+def _size(group: Any, size: str) -> str:
     unit = "FLOPs per example" if size == "flops" else "parameters"
     where = " in the layer" if size == "layer_parameters" else ""
-    return f"{count(group.sizes[size])} {unit}{where}"
+    return f"{count(getattr(group, size))} {unit}{where}"

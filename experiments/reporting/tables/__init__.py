@@ -1,22 +1,27 @@
 """The tables of a report: for readers as texts, for programs as files.
 
-- `CellTable`: a table of texts, with the numbers that they stand for.
+- `Table`: columns of a data frame, with titles and formats, from which all text is made.
+- `Column`, `number`, `error`: what such a column is, and two kinds of it.
+- `METHOD`, `STRUCTURE`: columns that many tables have.
 - `comparison_tables`: the tables of a comparison that are not about learning rates.
 - `rate_table`: learning rates: every structure at its best rate.
 - `rate_grid`: learning rates: all errors, with a column for every rate.
-- `write_trials`: writes every trial as CSV and Parquet.
-- `write_groups`: writes every group of seeds likewise.
-- `write_rates`: writes every search for learning rates likewise.
+- `write_trials`, `write_groups`, `write_rates`: write CSV and Parquet.
 """
 
-from experiments.reporting.tables.all import comparison_tables
-from experiments.reporting.tables.cell_table import CellTable
-from experiments.reporting.tables.csv_files import write_groups, write_trials
-from experiments.reporting.tables.learning_rates import rate_grid, rate_table, write_rates
+from experiments.reporting.tables.comparisons import comparison_tables
+from experiments.reporting.tables.files import write_groups, write_rates, write_trials
+from experiments.reporting.tables.learning_rates import rate_grid, rate_table
+from experiments.reporting.tables.table import METHOD, STRUCTURE, Column, Table, error, number
 
 __all__ = [
-    "CellTable",
+    "METHOD",
+    "STRUCTURE",
+    "Column",
+    "Table",
     "comparison_tables",
+    "error",
+    "number",
     "rate_grid",
     "rate_table",
     "write_groups",

@@ -4,65 +4,73 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.reporting.compare import Comparison, Group
-from experiments.reporting.tables.cell_table import CellTable
-from experiments.reporting.wording import settings_text, spread, value_text
+import pandas as pd
+
+from experiments.reporting.compare import Comparison
+from experiments.reporting.tables.table import METHOD, STRUCTURE, Column, Table, error
+from experiments.reporting.wording import settings_text, value_text
 
 _OF_TRAINING = ("optimizer.", "augmentation.", "model.")
 _HAVE_TABLES = ("optimizer.learning_rate", "optimizer.factor_gain", "optimizer.scale_factors")
 _FEWEST = 3  # settings; two are a pair of series rather than a search
 
 
-def settings_grid(comparison: Comparison, split: str) -> CellTable | None:
+def settings_grid(comparison: Comparison, split: str) -> Table | None:
     """Returns the table of a search, with a column for every setting; None if there is none.
 
     A search is over fields of the training or the model that have several values with one and the
     same structure. Learning rates and gains have tables of their own.
     """
-    by_structure: dict[str, list[Group]] = {}
-    for group in comparison.groups:
-        if group.error(split):
-            by_structure.setdefault(group.structure, []).append(group)
-    fields = _searched(by_structure)
+    groups = comparison.on(split)
+    fields = sorted(
+        {
+            field
+            for _, same in groups.groupby("structure")
+            for field in same.special.iloc[0]
+            if len({str(own.get(field)) for own in same.special}) > 1
+        }
+    )
     if not all(f.startswith(_OF_TRAINING) and f not in _HAVE_TABLES for f in fields):
         return None
-    found = {
-        structure: {_values(group, fields): group.error(split) for group in groups}
-        for structure, groups in by_structure.items()
-    }
-    settings = sorted({s for by_setting in found.values() for s in by_setting}, key=_order)
-    if len(settings) < _FEWEST:
+    settings = [tuple(_value(own.get(field)) for field in fields) for own in groups.special]
+    order = sorted(set(settings), key=_order)
+    if len(order) < _FEWEST:
         return None
     names = [field.rpartition(".")[2] for field in fields]
-    texts = [settings_text(dict(zip(names, values, strict=True))) for values in settings]
-    rows = [
-        [
-            (groups[0].method.label, None),
-            (structure, None),
-            *(
-                (spread(error), error.mean) if (error := found[structure].get(s)) else ("", None)
-                for s in settings
-            ),
-        ]
-        for structure, groups in by_structure.items()
-    ]
-    return CellTable("settings", "Errors by setting", ("method", "structure", *texts), 2, rows)
+    heads = [settings_text(dict(zip(names, values, strict=True))) for values in order]
+    groups = groups.assign(setting=[order.index(own) for own in settings])
+    return grid("settings", "Errors by setting", [METHOD, STRUCTURE], groups, "setting", heads)
 
 
-def _searched(by_structure: dict[str, list[Group]]) -> list[str]:
-    """Returns the fields with several values among the groups of some structure."""
-    found: set[str] = set()
-    for groups in by_structure.values():
-        for field in groups[0].fields:
-            if len({str(group.fields.get(field)) for group in groups}) > 1:
-                found.add(field)
-    return sorted(found)
+def grid(
+    key: str, name: str, row: list[Column], groups: pd.DataFrame, column: str, heads: list[str]
+) -> Table:
+    """Returns a table of errors.
+
+    Args:
+      key: of the table.
+      name: of the table.
+      row: the columns that tell its rows apart.
+      groups: with an `error` each.
+      column: name of the groups' column whose values, in rising order, become columns.
+      heads: titles of these.
+    """
+    index = [one.names for one in row]
+    groups = groups.assign(
+        row=groups.groupby(index, sort=False).ngroup(),
+        place=groups[column].rank(method="dense").astype(int),
+    )
+    cells = groups.drop_duplicates(["row", "place"], keep="last")
+    wide = cells.pivot(index="row", columns="place", values=["error", "error_std", "error_n"])
+    wide.columns = [f"{name}_{place}" for name, place in wide.columns]
+    errors = [error(head, of=f"_{place}") for place, head in enumerate(heads, 1)]
+    rows = groups.drop_duplicates("row")[index].reset_index(drop=True)
+    return Table(key, name, [*row, *errors], rows.join(wide))
 
 
-def _values(group: Group, fields: list[str]) -> tuple[Any, ...]:
-    """Returns the group's settings; lists as text, that they may be keys."""
-    values = (group.fields.get(field) for field in fields)
-    return tuple(v if isinstance(v, int | float) else value_text(v) for v in values)
+def _value(value: Any) -> Any:
+    """Returns a setting; lists as text, that they may be keys."""
+    return value if isinstance(value, int | float) else value_text(value)
 
 
 def _order(values: tuple[Any, ...]) -> list[tuple[bool, float, str]]:

@@ -1,16 +1,31 @@
-"""A trial as a report sees it, read from the folders that sweeps and runs leave.
+"""Trials as a report sees them, read from the folders that sweeps and runs leave.
 
 - `Trial`: one run of a sweep, finished or not.
-- `Outcome`: what a finished trial reached.
 - `SPLITS`: the splits whose errors are compared, the one to judge by first.
-- `Spread`: mean and spread of a number over seeds.
+- `STARTS`: where models may have started.
+- `unordered`: such a start without the reordering of hidden units.
 - `read_sweeps`: reads every trial of sweeps, runs and kept runs.
+- `read_runs`: reads them as the tidy table of runs.
+- `run_table`: that table, of trials that were read.
+- `MEASURES`, `SIZES`: its columns of what was measured, and of what was counted.
 - `keep`: writes all that a report needs of trials to one small file.
 """
 
 from experiments.reporting.trials.kept_runs import keep
 from experiments.reporting.trials.read import read_sweeps
-from experiments.reporting.trials.spread import Spread
-from experiments.reporting.trials.trial import SPLITS, Outcome, Trial
+from experiments.reporting.trials.run_table import MEASURES, SIZES, read_runs, run_table
+from experiments.reporting.trials.start_points import STARTS, unordered
+from experiments.reporting.trials.trial import SPLITS, Trial
 
-__all__ = ["SPLITS", "Outcome", "Spread", "Trial", "keep", "read_sweeps"]
+__all__ = [
+    "MEASURES",
+    "SIZES",
+    "SPLITS",
+    "STARTS",
+    "Trial",
+    "keep",
+    "read_runs",
+    "read_sweeps",
+    "run_table",
+    "unordered",
+]

@@ -8,7 +8,7 @@ import random
 import shlex
 
 from experiments.reporting.compare import compare
-from experiments.reporting.trials import read_sweeps
+from experiments.reporting.trials import read_runs
 from kfc_jax import KroneckerStructure
 
 CONVOLUTIONS = (("conv1", "5x5x1x20", 500, 576), ("conv2", "5x5x20x50", 25_000, 64))
@@ -158,7 +158,7 @@ def write_cases(workdir, cases):
         for seed in (0, 1):
             errors = {"test": test + (seed - 0.5) * 1e-4, "validation": validation}
             write_run(workdir / f"{i}-{seed}", fc, seed, errors)
-    (comparison,) = compare(read_sweeps([workdir]))
+    (comparison,) = compare(read_runs([workdir]))
     return comparison
 
 

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import re
 
 import numpy as np
@@ -13,7 +14,7 @@ from experiments.reporting.pictures import rate_figure
 from experiments.reporting.pictures.style import save
 from experiments.reporting.sentences import rate_findings
 from experiments.reporting.tables import rate_grid
-from experiments.reporting.trials import read_sweeps
+from experiments.reporting.trials import read_runs
 from tests.experiments.reporting import folders
 
 RATES = (0.002, 0.004, 0.008)
@@ -69,15 +70,25 @@ def diverge(run):
 
 
 def searches_of(*sweeps):
-    trials = read_sweeps(sweeps)
-    (comparison,) = compare(trials)
-    return rate_searches(comparison, trials)
+    runs = read_runs(sweeps)
+    (comparison,) = compare(runs)
+    return rate_searches(comparison, runs)
 
 
 def curve_of(search, fc, gain):
     wanted = fc.get("structure") or (f"rank {fc['rank']}" if "rank" in fc else "dense")
-    (curve,) = [c for c in search.curves if (c.structure, c.gain) == (wanted, gain)]
+    name = "" if wanted == "dense" else "no multipliers" if gain is None else f"gain {gain:g}"
+    curves = search.curves[(search.curves.structure == wanted) & (search.curves.gain_name == name)]
+    (curve,) = curves.itertuples()
     return curve
+
+
+def errors_of(search, curve):
+    """Returns the errors of a curve by its rates."""
+    points = search.points[
+        (search.points.structure == curve.structure) & (search.points.gain_name == curve.gain_name)
+    ]
+    return dict(zip(points.learning_rate, points.error, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -111,18 +122,16 @@ def test_every_structure_and_gain_is_a_curve_dense_first(grid):
     (search,) = searches_of(grid)
     assert (search.settings, search.split) == ("", "validation")
     assert len(search.curves) == len(GRID)
-    assert search.curves[0] is search.dense
-    assert search.gains == [None, 0.25, 1.0]
+    assert search.dense.Index == 0
+    assert search.gains == ["no multipliers", "gain 0.25", "gain 1"]
     for (fc, gain), errors in GRID.items():
         curve = curve_of(search, json.loads(fc), gain)
-        assert [(r, e.mean) for r, e in curve.errors.items()] == list(
-            zip(RATES, errors, strict=True)
-        )
-        assert curve.best.mean == min(errors)
-        assert search.at_dense(curve).mean == errors[1]
+        assert list(errors_of(search, curve).items()) == list(zip(RATES, errors, strict=True))
+        assert curve.error == min(errors)
+        assert curve.at_dense == errors[1]
         best = RATES[int(np.argmin(errors))]
-        assert curve.best_rate == best
-        assert search.over_dense(curve) == best / 0.004
+        assert curve.learning_rate == best
+        assert curve.over_dense == best / 0.004
         assert curve.is_at_edge == (best != 0.004)
 
 
@@ -165,7 +174,7 @@ def test_structures_without_every_gain_are_left_out_of_the_means(tmp_path):
         "At dense's best rate, 0.004, gain 0.25 has the lowest mean validation error over 1 KFC "
         "structure: 7.60% (no multipliers 12.00%, gain 1 8.40%)." in rate_findings(search)
     )
-    assert search.at_dense(curve_of(search, SECOND, 1.0)) is None
+    assert math.isnan(curve_of(search, SECOND, 1.0).at_dense)
     grid |= {(json.dumps(FIRST), 1.0): (0.072, None, 0.9)}
     (search,) = searches_of(write_grid(tmp_path / "t", grid))
     assert (
@@ -187,8 +196,8 @@ def test_a_rate_that_diverged_was_tried(tmp_path):
     (search,) = searches_of(sweep)
     curve = curve_of(search, FIRST, 1.0)
     assert curve.diverged == (0.004, 0.016)
-    assert list(curve.errors) == [0.002, 0.008]
-    assert curve.best_rate == 0.002
+    assert list(errors_of(search, curve)) == [0.002, 0.008]
+    assert curve.learning_rate == 0.002
     assert curve.is_at_edge
     assert curve_of(search, FIRST, 0.25).diverged == ()
     said = rate_findings(search)[1]
@@ -204,10 +213,10 @@ def test_a_best_rate_below_one_that_diverged_is_not_at_the_edge(tmp_path):
     grid = {(json.dumps(FIRST), 1.0): (0.09, 0.08, None)}
     sweep = write_grid(tmp_path / "s", grid)
     (search,) = searches_of(sweep)
-    assert search.curves[0].is_at_edge
+    assert search.curves.is_at_edge.all()
     diverge(write_cell(sweep, FIRST, 1.0, 0.008, {"validation": 0.1}))
     (search,) = searches_of(sweep)
-    assert not search.curves[0].is_at_edge
+    assert not search.curves.is_at_edge.any()
 
 
 def test_seeds_are_means_and_bars(tmp_path):
@@ -215,10 +224,11 @@ def test_seeds_are_means_and_bars(tmp_path):
     for seed, error in ((1, 0.080), (2, 0.084)):
         write_cell(sweep, FIRST, 0.25, 0.004, {"validation": error}, seed=seed)
     (search,) = searches_of(sweep)
-    spread = curve_of(search, FIRST, 0.25).errors[0.004]
+    curve = curve_of(search, FIRST, 0.25)
     errors = [0.076, 0.080, 0.084]
-    assert (spread.mean, spread.n) == (pytest.approx(np.mean(errors)), 3)
-    assert spread.std == pytest.approx(np.std(errors, ddof=1))
+    assert curve.at_dense == pytest.approx(np.mean(errors))
+    assert (errors_of(search, curve)[0.004], curve.at_dense_n) == (curve.at_dense, 3)
+    assert curve.at_dense_std == pytest.approx(np.std(errors, ddof=1))
 
 
 def test_dense_layers_have_no_gain(tmp_path):
@@ -227,7 +237,9 @@ def test_dense_layers_have_no_gain(tmp_path):
         for gain in (None, 0.25, 1.0):
             write_cell(sweep, folders.DENSE, gain, rate, {"validation": error})
     (search,) = searches_of(sweep)
-    assert [(c.structure, c.gain, len(c.errors)) for c in search.curves] == [("dense", None, 2)]
+    (curve,) = search.curves.itertuples()
+    assert (curve.structure, len(curve.tried)) == ("dense", 2)
+    assert math.isnan(curve.gain)
 
 
 def test_what_differs_otherwise_is_a_search_of_its_own(tmp_path):
@@ -252,11 +264,12 @@ def test_the_test_split_is_shown_where_all_have_it_and_validation_chooses(tmp_pa
         write_cell(sweep, FIRST, 1.0, rate, {"validation": validation, "test": test})
     (search,) = searches_of(sweep)
     assert search.split == "test"
-    assert (search.curves[0].best_rate, search.curves[0].best.mean) == (0.004, 0.06)
+    (curve,) = search.curves.itertuples()
+    assert (curve.learning_rate, curve.error) == (0.004, 0.06)
     write_cell(sweep, FIRST, 1.0, 0.008, {"validation": 0.05})
     (search,) = searches_of(sweep)
     assert search.split == "validation"
-    assert search.curves[0].best_rate == 0.008
+    assert list(search.curves.learning_rate) == [0.008]
 
 
 def test_one_learning_rate_is_no_search(finished_sweep):
@@ -374,8 +387,8 @@ def test_a_distilled_run_is_no_seed_of_one_without_a_teacher(tmp_path):
     write("a", 0, None)
     write("b", 1, {"teacher": "", "weight": 0.5, "temperature": 2.0})
     write("c", 2, {"teacher": "", "weight": 0.9, "temperature": 1.0})
-    (comparison,) = compare(read_sweeps([tmp_path / "s"]))
-    assert [len(group.trials) for group in comparison.groups] == [3]
+    (comparison,) = compare(read_runs([tmp_path / "s"]))
+    assert list(comparison.groups.records.map(len)) == [3]
     write("d", 3, {"teacher": "runs/dense", "weight": 0.9, "temperature": 1.0})
-    (comparison,) = compare(read_sweeps([tmp_path / "s"]))
-    assert sorted(len(group.trials) for group in comparison.groups) == [1, 3]
+    (comparison,) = compare(read_runs([tmp_path / "s"]))
+    assert sorted(len(group.records) for group in comparison.groups.itertuples()) == [1, 3]

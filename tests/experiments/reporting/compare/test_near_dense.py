@@ -1,5 +1,4 @@
-import dataclasses
-
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,38 +8,22 @@ from experiments.reporting.compare.near_dense import (
     pareto_front,
     smallest_within,
 )
-from experiments.reporting.trials import Spread
 from tests.experiments.reporting import folders
-
-
-@dataclasses.dataclass(frozen=True)
-class Point:
-    """A group as far as `pareto_front` looks at it."""
-
-    size: int
-    mean: float
-
-    @property
-    def sizes(self):
-        return {"parameters": self.size}
-
-    def error(self, split):
-        return Spread(self.mean, None, 1)
 
 
 @given(st.lists(st.tuples(st.integers(1, 8), st.integers(1, 8)), max_size=12))
 def test_the_front_is_what_brute_force_finds(pairs):
-    points = [Point(size, mean) for size, mean in pairs]
-
     def is_beaten(point):
         return any(
-            (q.size <= point.size and q.mean < point.mean)
-            or (q.size < point.size and q.mean <= point.mean)
-            for q in points
+            (size <= point[0] and error < point[1]) or (size < point[0] and error <= point[1])
+            for size, error in pairs
         )
 
-    front = pareto_front(points, "parameters", "test")
-    assert front == sorted({p for p in points if not is_beaten(p)}, key=lambda p: p.size)
+    groups = pd.DataFrame(pairs, columns=["parameters", "error"], dtype=float)
+    front = pareto_front(groups, "parameters")
+    assert list(front.itertuples(index=False, name=None)) == sorted(
+        {point for point in pairs if not is_beaten(point)}
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,10 +46,11 @@ def test_the_smallest_within_a_tolerance_is_by_the_size_that_is_asked_for(tmp_pa
     ]
     comparison = folders.write_cases(tmp_path, cases)
     dense = comparison.dense("test")
-    others = [group for group in comparison.groups if group is not dense]
+    groups = comparison.on("test")
+    others = groups[groups.index != dense.Index]
 
     def smallest(tolerance, size):
-        return smallest_within(others, dense, tolerance, size, "test")
+        return smallest_within(others, dense, tolerance, size)
 
     assert smallest(0.2, "parameters").structure == "4:16x20*50x25"
     assert smallest(0.2, "flops").structure == "rank 5"

@@ -1,14 +1,15 @@
 """Models from scratch and decomposed ones, side by side."""
 
 import json
+import math
 
 import pytest
 
 from experiments.reporting import write_report
-from experiments.reporting.compare import compare
-from experiments.reporting.compare.start_points import start_of, started_groups
-from experiments.reporting.tables.starts import start_table
-from experiments.reporting.trials import read_sweeps
+from experiments.reporting.compare import compare, started_groups
+from experiments.reporting.tables.comparisons import start_table
+from experiments.reporting.trials import read_runs, read_sweeps
+from experiments.reporting.trials.start_points import start_of
 from tests.experiments.reporting import folders
 
 SMALL = folders.kfc("2:16x20*50x25")
@@ -49,23 +50,23 @@ def runs(tmp_path):
 
 
 def test_a_structure_stands_there_with_every_start_and_others_do_not(runs):
-    (comparison,) = compare(read_sweeps([runs]))
-    started = started_groups(comparison, "test")
+    (comparison,) = compare(read_runs([runs]))
+    started = list(started_groups(comparison, "test").itertuples())
     assert [one.start for one in started] == [
         "from scratch",
         "decomposed by data",
         "decomposed by data, distilled",
     ]
-    assert {one.group.structure for one in started} == {"2:16x20*50x25"}
-    assert started[0].before is None
-    assert started[1].before.mean == pytest.approx(0.311)
-    assert started[1].before.n == 2
-    assert started[1].group.error("test").mean == pytest.approx(0.010)
+    assert {one.structure for one in started} == {"2:16x20*50x25"}
+    assert math.isnan(started[0].before)
+    assert started[1].before == pytest.approx(0.311)
+    assert started[1].before_n == 2
+    assert started[1].error == pytest.approx(0.010)
 
 
 def test_the_cells_say_what_was_gained_over_dense(runs):
-    (comparison,) = compare(read_sweeps([runs]))
-    table = start_table(comparison, "test", started_groups(comparison, "test"))
+    (comparison,) = compare(read_runs([runs]))
+    table = start_table(comparison, "test")
     texts = [[text for text, _ in row] for row in table.rows]
     assert texts[1][3:7] == ["3,140", "34,220", "2", "0.411"]
     assert [row[-1] for row in texts] == ["+0.30", "+0.20", "+0.10"]
@@ -97,10 +98,10 @@ def test_models_are_compared_with_the_dense_one_of_their_trunk(runs):
     wide = {"model__image_shape": [32, 32, 1]}
     folders.write_run(runs / "wide", folders.DENSE, 0, {"test": 0.002}, **wide)
     folders.write_run(runs / "wide-small", SMALL, 0, {"test": 0.005}, **wide)
-    (comparison,) = compare(read_sweeps([runs]))
-    table = start_table(comparison, "test", started_groups(comparison, "test"))
+    (comparison,) = compare(read_runs([runs]))
+    table = start_table(comparison, "test")
     assert table.head[2] == "trunk"
-    assert table.text_columns == 4
+    assert [column.kind for column in table.columns].count("number") == len(table.head) - 4
     above = {(row[2][0], row[3][0]): row[-1][1] for row in table.rows}
     assert above["image_shape=28,28,1", "from scratch"] == pytest.approx(0.011 - 0.008)
     assert above["image_shape=32,32,1", "from scratch"] == pytest.approx(0.005 - 0.002)

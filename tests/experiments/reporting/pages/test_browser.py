@@ -9,7 +9,7 @@ import pytest
 from experiments.reporting import write_report
 from experiments.reporting.compare import compare
 from experiments.reporting.compare.near_dense import pareto_front
-from experiments.reporting.trials import read_sweeps
+from experiments.reporting.trials import read_runs
 from tests.experiments.reporting import folders
 from tests.experiments.reporting.compare.test_learning_rates import write_grid
 
@@ -114,16 +114,15 @@ def test_trials_are_filtered_and_sorted_too(page):
 
 
 def test_hovering_over_a_point_says_structure_sizes_error_and_command(page, finished_sweep):
-    (comparison,) = compare(read_sweeps([finished_sweep]))
-    (group,) = [g for g in comparison.groups if g.structure == "4:20x25*40x20"]
-    error = group.error("test")
+    (comparison,) = compare(read_runs([finished_sweep]))
+    (group,) = [g for g in comparison.groups.itertuples() if g.structure == "4:20x25*40x20"]
     tip = page.locator("[data-part=tip]")
     assert not tip.is_visible()
     point(page, "4:20x25*40x20").hover()
     text = tip.inner_text()
     for part in (
         "4:20x25*40x20",
-        f"{error.mean:.2%} ± {error.std * 100:.2f} (3 seeds)",
+        f"{group.test_error:.2%} ± {group.test_error_std * 100:.2f} (3 seeds)",
         "36,280 total parameters (91.58% fewer than dense)",
         "5,200 parameters of fc1 (98.70% fewer than dense)",
         "'--config.model.fc1.structure=4:20x25*40x20'",
@@ -149,13 +148,13 @@ def test_a_point_is_reached_and_chosen_with_the_keyboard(page):
 @pytest.mark.parametrize("split", ["test", "validation"])
 @pytest.mark.parametrize("size", ["parameters", "flops", "layer_parameters"])
 def test_axes_split_and_front_are_what_is_asked_for(page, finished_sweep, split, size):
-    (comparison,) = compare(read_sweeps([finished_sweep]))
+    (comparison,) = compare(read_runs([finished_sweep]))
     page.locator("[data-part=size]").select_option(size)
     page.locator("[data-part=split]").select_option(split)
     plot = page.locator("[data-part=plot]").inner_text()
     assert comparison.size_label(size) in plot
     assert f"{split} error" in plot
-    front = [group.label for group in pareto_front(comparison.groups, size, split)]
+    front = list(pareto_front(comparison.on(split), size).label)
     labels = page.locator(".point:has(.front)").evaluate_all(
         "nodes => nodes.map(node => node.getAttribute('aria-label'))"
     )

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -8,12 +10,12 @@ from experiments.reporting.pictures import budget_figure, curve_figure, tradeoff
 from experiments.reporting.pictures.equal_size import budgets
 from experiments.reporting.pictures.learning_curves import mean_curve
 from experiments.reporting.pictures.style import log_ticks, save
-from experiments.reporting.trials import read_sweeps
+from experiments.reporting.trials import read_runs
 from tests.experiments.reporting import folders
 
 
 def comparison_of(workdir):
-    (comparison,) = compare(read_sweeps([workdir]))
+    (comparison,) = compare(read_runs([workdir]))
     return comparison
 
 
@@ -29,13 +31,13 @@ def test_the_tradeoff_names_the_front_of_every_panel(finished_sweep):
     assert flops.get_xlabel().startswith("FLOPs per example")
     named = texts_of(figure)
     for size in ("parameters", "flops"):
-        for group in pareto_front(comparison.groups, size, "test"):
+        for group in pareto_front(comparison.on("test"), size).itertuples():
             assert group.label in named
 
 
 def test_the_dense_error_is_a_line(finished_sweep):
     comparison = comparison_of(finished_sweep)
-    mean = comparison.dense("test").error("test").mean
+    mean = comparison.dense("test").test_error
     for axes in tradeoff_figure(comparison, "test").axes:
         lines = [np.asarray(line.get_ydata(), float) for line in axes.lines]
         assert any(len(y) == 2 and np.all(y == mean) for y in lines)
@@ -67,12 +69,43 @@ def test_few_points_zero_errors_and_single_seeds_can_be_drawn(tmp_path, cases, s
             save(figure, tmp_path / draw.__name__)
 
 
+def test_one_outlier_does_not_flatten_the_tradeoff_and_is_marked_by_name_and_value(tmp_path):
+    cases = [(fc, 0.35 if fc == folders.low_rank(1) else error) for fc, error in folders.CASES]
+    comparison = comparison_of(folders.write_sweep(tmp_path / "s", cases))
+    groups = comparison.on("test")
+    (outlier,) = groups[groups.structure == "rank 1"].itertuples()
+    figure = tradeoff_figure(comparison, "test")
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        assert high < 0.5 * outlier.error
+        to_height = axes.transAxes.inverted().transform(axes.transData.transform([(1, 0.0125)]))
+        assert to_height[0, 1] > 0.3  # of KFC's highest error
+        hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+        assert outlier.parameters in [x for line in hollow for x in line.get_xdata()] or (
+            outlier.flops in [x for line in hollow for x in line.get_xdata()]
+        )
+        assert all(0.4 * low < y < high for line in hollow for y in line.get_ydata())
+    texts = texts_of(figure)
+    assert "beyond the scale" in texts
+    place = texts.index("low rank, rank 1")
+    assert texts[place + 2] == f"{outlier.error:.2%} ± {outlier.error_std * 100:.2f}"
+
+
+def test_without_an_outlier_all_is_drawn_to_scale(finished_sweep):
+    comparison = comparison_of(finished_sweep)
+    groups = comparison.on("test")
+    few = dataclasses.replace(comparison, groups=comparison.groups[groups.error < 0.015])
+    figure = tradeoff_figure(few, "test")
+    assert "beyond the scale" not in texts_of(figure)
+    assert all(line.get_markerfacecolor() != "white" for line in figure.axes[0].lines)
+
+
 def test_many_on_the_front_are_thinned_and_the_rest_is_counted(tmp_path):
     cases = [(folders.low_rank(rank), 0.2 / rank) for rank in range(1, 25)]
     comparison = comparison_of(folders.write_sweep(tmp_path / "s", cases, seeds=(0,)))
     named = texts_of(tradeoff_figure(comparison, "test", sizes=["parameters"]))
-    front = pareto_front(comparison.groups, "parameters", "test")
-    shown = [group for group in front if group.label in named]
+    front = list(pareto_front(comparison.on("test"), "parameters").label)
+    shown = [label for label in front if label in named]
     assert front[0] in shown
     assert front[-1] in shown
     assert f"and {len(front) - len(shown)} more, in the table" in named
@@ -81,7 +114,7 @@ def test_many_on_the_front_are_thinned_and_the_rest_is_counted(tmp_path):
 def test_budgets_hold_layers_of_equal_size_and_no_single_ones(finished_sweep):
     comparison = comparison_of(finished_sweep)
     found = budgets(comparison, "test")
-    sizes = [[group.sizes["layer_parameters"] for group in budget] for budget in found]
+    sizes = [list(budget.layer_parameters) for budget in found]
     assert sizes == [
         [1300, 1300, 1570],
         [2600, 2600, 2870, 3140],
@@ -92,7 +125,7 @@ def test_budgets_hold_layers_of_equal_size_and_no_single_ones(finished_sweep):
     figure = budget_figure(comparison, "test")
     assert len(figure.axes) == len(found)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    errors = {f"{g.label}  ": g.error("test").mean for g in found[0]}
+    errors = {f"{g.label}  ": g.test_error for g in found[0].itertuples()}
     means = [errors[label[: label.rindex(" ") + 1]] for label in labels]
     assert means == sorted(means)
 
@@ -104,10 +137,10 @@ def test_without_two_of_equal_size_there_is_no_budget_picture(tmp_path):
 
 
 def test_a_mean_curve_is_the_mean_over_seeds(finished_sweep):
-    group = comparison_of(finished_sweep).groups[0]
+    group = comparison_of(finished_sweep).groups.iloc[0]
     curve = mean_curve(group)
-    third = [dict(trial.curve)[3.0] for trial in group.trials]
-    assert dict(curve)[3.0].mean == pytest.approx(np.mean(third))
+    third = [dict(trial.curve)[3.0] for trial in group.records]
+    assert curve["mean"][3.0] == pytest.approx(np.mean(third))
 
 
 def test_without_metrics_there_are_no_curves(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 
 from experiments.reporting.compare import compare
 from experiments.reporting.sentences import headline
-from experiments.reporting.tables.series import series_tables
-from experiments.reporting.trials import read_sweeps
+from experiments.reporting.tables.comparisons import series_tables
+from experiments.reporting.trials import read_runs
 from tests.experiments.reporting import folders
 
 KEPT = sorted(
@@ -60,7 +60,7 @@ def test_the_headline_says_what_cannot_be_said(tmp_path):
 @pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.parent.name)
 def test_the_headline_counts_the_rows_of_the_table_of_equal_sizes(kept):
     """The table shows every pair, in its own words; the sentence must not claim anything else."""
-    for comparison in compare(read_sweeps([kept.parent])):
+    for comparison in compare(read_runs([kept.parent])):
         for split in comparison.splits:
             found = [t for t in series_tables(comparison, split) if t.key == "sizes"]
             texts = [cells[-1][0] for table in found for cells in table.rows]
@@ -93,6 +93,6 @@ def test_the_headline_compares_no_trunk_or_start_with_another(tmp_path):
     ):
         folder = tmp_path / f"{fc['kind']}-{channels}"
         folders.write_run(folder, fc, 0, {"test": error}, model__channels=channels)
-    (comparison,) = compare(read_sweeps([tmp_path]))
+    (comparison,) = compare(read_runs([tmp_path]))
     said = headline(comparison, "test", "parameters", 0.5)
     assert COUNTS.search(said[-1]).groups()[:2] == ("0", "2")

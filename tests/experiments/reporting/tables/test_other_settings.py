@@ -3,7 +3,7 @@
 from experiments.reporting import write_report
 from experiments.reporting.compare import compare
 from experiments.reporting.tables.other_settings import settings_grid
-from experiments.reporting.trials import read_sweeps
+from experiments.reporting.trials import read_runs
 from tests.experiments.reporting import folders
 
 ERRORS = {  # by weight decay and dropout
@@ -23,7 +23,7 @@ def write_search(sweep, field="model__dropout", errors=ERRORS):
 
 
 def grid_of(sweep):
-    (comparison,) = compare(read_sweeps([sweep]))
+    (comparison,) = compare(read_runs([sweep]))
     return settings_grid(comparison, "validation")
 
 
