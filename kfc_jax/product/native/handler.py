@@ -242,7 +242,9 @@ def _num_threads(code: Code, api: Value, context: Value) -> Value:
     arguments = _struct(
         code, ffi.NumThreadsArgs, context=("ptr", context), num_threads=("ptr", answer)
     )
-    _call_api(code, api, ffi.Api.num_threads.offset, arguments)
+    error = _call_api(code, api, ffi.Api.num_threads.offset, arguments)
+    with code.when(code.let(f"icmp ne ptr {error}, null")):
+        _destroy(code, api, error)
     return code.max(code.field(answer, 0, "i64"), 1)
 
 
@@ -258,9 +260,14 @@ def _call_helpers(code: Code, api: Value, context: Value, helpers: Value, shared
     with code.loop(helpers):
         error = _call_api(code, api, ffi.Api.schedule.offset, arguments)
         with code.when(code.let(f"icmp ne ptr {error}, null")):
-            destroy = _struct(code, ffi.ErrorDestroyArgs, error=("ptr", error))
-            _call_api(code, api, ffi.Api.error_destroy.offset, destroy)
+            _destroy(code, api, error)
             code.do(f"call void @leave(ptr {shared})")
+
+
+def _destroy(code: Code, api: Value, error: Value) -> None:
+    """Gives back an error that the interface answered with."""
+    arguments = _struct(code, ffi.ErrorDestroyArgs, error=("ptr", error))
+    _call_api(code, api, ffi.Api.error_destroy.offset, arguments)
 
 
 def _wait_until_done(code: Code, shared: Value, total: Index) -> None:

@@ -38,14 +38,14 @@ class Caller:
     """Calls handlers.
 
     Attributes:
-      threads: how many threads the pool is said to have.
+      threads: how many threads the pool is said to have; None: there is no pool, which is an error.
       schedule: what is done with a task that a handler puts on the pool, which is a function
         without arguments; what it returns says whether it took the task.
       errors: messages of all errors that handlers made.
       alive: how many of its own errors handlers were given, less those that they destroyed.
     """
 
-    threads: int = 1
+    threads: int | None = 1
     schedule: Callable[[Callable[[], None]], bool] = lambda task: False
     errors: list[str] = dataclasses.field(default_factory=list)
     alive: int = 0
@@ -98,6 +98,9 @@ class Caller:
         return _ERROR
 
     def _num_threads(self, arguments: int) -> int:
+        if self.threads is None:
+            self.alive += 1
+            return _ERROR
         place = ffi.NumThreadsArgs.from_address(arguments).num_threads
         ctypes.c_int64.from_address(place).value = self.threads
         return 0

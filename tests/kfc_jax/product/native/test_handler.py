@@ -170,11 +170,13 @@ def test_a_pool_that_refuses_every_task_costs_nothing_but_speed(large):
     assert caller.alive == 0  # every error was destroyed
 
 
-@pytest.mark.parametrize("threads", [-1, 0, 1])
+@pytest.mark.parametrize("threads", [None, -1, 0, 1])
 def test_a_pool_of_no_threads_is_not_asked(threads, large):
     asked = []
-    call_large(large, Caller(threads=threads, schedule=lambda task: bool(asked.append(task))))
+    caller = Caller(threads=threads, schedule=lambda task: bool(asked.append(task)))
+    call_large(large, caller)
     assert not asked
+    assert caller.alive == 0  # that there is no pool is an error, which was destroyed
 
 
 def test_helpers_that_come_late_find_nothing_to_do(large):
