@@ -13,8 +13,8 @@
 
 from experiments.reporting.trials.kept_runs import keep
 from experiments.reporting.trials.read import read_sweeps
-from experiments.reporting.trials.run_table import MEASURES, SIZES, read_runs, run_table
 from experiments.reporting.trials.start_points import STARTS, unordered
+from experiments.reporting.trials.table_of_runs import MEASURES, SIZES, read_runs, run_table
 from experiments.reporting.trials.trial import SPLITS, Trial
 
 __all__ = [
