@@ -6,7 +6,6 @@
 #   llvmlite has vector types.
 # Seen (llvmlite 0.50.0, LLVM 22): an AttributeError, as a vector type has no `intrinsic_name`; for a
 #   float it works. The same LLVM takes the vector function where its declaration is written as text.
-# What follows for us: kfc_jax/product/native/builder.py writes IR as text.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -2,49 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kfc_jax.product.native.builder import BYTES, Code, Index, Value
 
 
 def read(code: Code, dtype: str, target: Value, source: Value, count: int, padded: int) -> None:
     """Copies `count` numbers of a type to numbers that are computed with, and zeros after them."""
-    if dtype != "bfloat16":
-        code.copy(target, source, count * code.number_bytes)
+
+    def piece(position: Index, lanes: int) -> None:
+        place = _half_at(code, source, position)
+        half = code.let(f"load <{lanes} x i16>, ptr {place}, align 2")
+        number = _widened(code, half, lanes)
+        code.do(f"store <{lanes} x float> {number}, ptr {code.at(target, position)}, align 4")
+
+    if dtype == "bfloat16":
+        _in_pieces(code, count, piece)
     else:
-        whole = count // code.lanes
-        if whole:
-            with code.loop(whole) as i:
-                position = code.mul(i, code.lanes)
-                halves = f"<{code.lanes} x i16>"
-                half = code.let(f"load {halves}, ptr {_half_at(code, source, position)}, align 2")
-                number = _widened(code, half, code.lanes)
-                code.do(f"store {code.vector} {number}, ptr {code.at(target, position)}, align 4")
-        if whole * code.lanes < count:
-            with code.loop(count, whole * code.lanes) as i:
-                half = code.let(f"load <1 x i16>, ptr {_half_at(code, source, i)}, align 2")
-                number = _widened(code, half, 1)
-                code.do(f"store <1 x float> {number}, ptr {code.at(target, i)}, align 4")
+        code.copy(target, source, count * code.number_bytes)
     if padded > count:
         code.zero(code.at(target, count), padded - count)
 
 
 def write(code: Code, dtype: str, target: Value, source: Value, count: int) -> None:
     """Copies `count` numbers that were computed with to numbers of a type, rounded to nearest."""
-    if dtype != "bfloat16":
+
+    def piece(position: Index, lanes: int) -> None:
+        number = code.let(f"load <{lanes} x float>, ptr {code.at(source, position)}, align 4")
+        half = _rounded(code, number, lanes)
+        code.do(f"store <{lanes} x i16> {half}, ptr {_half_at(code, target, position)}, align 2")
+
+    if dtype == "bfloat16":
+        _in_pieces(code, count, piece)
+    else:
         code.copy(target, source, count * code.number_bytes)
-        return
+
+
+def _in_pieces(code: Code, count: int, piece: Callable[[Index, int], None]) -> None:
+    """Writes a piece for every whole vector, and one for each number after them."""
     whole = count // code.lanes
     if whole:
         with code.loop(whole) as i:
-            position = code.mul(i, code.lanes)
-            number = code.let(f"load {code.vector}, ptr {code.at(source, position)}, align 4")
-            half = _rounded(code, number, code.lanes)
-            place = _half_at(code, target, position)
-            code.do(f"store <{code.lanes} x i16> {half}, ptr {place}, align 2")
+            piece(code.mul(i, code.lanes), code.lanes)
     if whole * code.lanes < count:
         with code.loop(count, whole * code.lanes) as i:
-            number = code.let(f"load <1 x float>, ptr {code.at(source, i)}, align 4")
-            half = _rounded(code, number, 1)
-            code.do(f"store <1 x i16> {half}, ptr {_half_at(code, target, i)}, align 2")
+            piece(i, 1)
 
 
 def sample_at(code: Code, dtype: str, array: Value, number: Index, size: int) -> Value:
