@@ -6,6 +6,8 @@ factors' gradients have a long inner side: their sums are then loaded and stored
 
 from __future__ import annotations
 
+import dataclasses
+
 from kfc_jax.product.native.builder import Code, Index, Value
 from kfc_jax.product.native.handler import BATCH, Array, Handler
 from kfc_jax.product.native.kernels import Kernel
@@ -87,6 +89,20 @@ def _unit(
         block.write(sample, 1)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Pointers:
+    """Where some samples and the factors of one rank lie, and their gradients."""
+
+    x: Value
+    g: Value
+    of_x: Value
+    a: Value
+    b: Value
+    b_turned: Value
+    of_a: Value
+    of_b: Value
+
+
 class _Block:
     """Some samples that lie one after the other, and the room that they need."""
 
@@ -124,10 +140,15 @@ class _Block:
             transpose(code, rows, columns, Matrix(code.at(array, place), columns), goal)
         with code.loop(kernel.rank) as k:
             at_a, at_b = code.mul(k, n1 * m1), code.mul(k, n2 * m2)
-            factors = code.at(a, at_a), code.at(b, at_b), code.at(b_turned, at_b)
-            gradients = code.at(of_a, at_a), code.at(of_b, at_b)
+            pointers = _Pointers(
+                x_s,
+                g_s,
+                of_x_s,
+                *(code.at(a, at_a), code.at(b, at_b), code.at(b_turned, at_b)),
+                *(code.at(of_a, at_a), code.at(of_b, at_b)),
+            )
             one_rank = self._left_first if kernel.left_first else self._right_first
-            one_rank(s, x_s, g_s, of_x_s, factors, gradients)
+            one_rank(s, pointers)
         if self._of_x:
             with code.loop(s) as q:
                 done = code.at(of_x_s, code.mul(q, n1 * n2))
@@ -140,61 +161,41 @@ class _Block:
             place = sample_at(code, dtype, source, q, count)
             read(code, dtype, code.at(room, code.mul(q, padded)), place, count, padded)
 
-    def _left_first(
-        self,
-        s: int,
-        x: Value,
-        g: Value,
-        of_x: Value,
-        factors: tuple[Value, Value, Value],
-        gradients: tuple[Value, Value],
-    ) -> None:
+    def _left_first(self, s: int, at: _Pointers) -> None:
         """T = A.T X;  dT = G B.T;  dX += A dT;  dB += T.T G;  dA.T += dT X.T."""
         code, add = self._code, self._kernel.rank > 1
         (n1, m1), (n2, m2) = self._kernel.pair
-        a, _, b_turned = factors
-        of_a, of_b = gradients
         with code.loop(s) as q:
-            x_q = code.at(x, code.mul(q, n1 * n2))
+            x_q = code.at(at.x, code.mul(q, n1 * n2))
             t_q = code.at(self._t, code.mul(q, m1 * n2))  # samples below each other
             multiply(
-                code, (m1, n2, n1), Matrix(a, 1, m1), Matrix(x_q, n2), Matrix(t_q, n2), add=False
+                code, (m1, n2, n1), Matrix(at.a, 1, m1), Matrix(x_q, n2), Matrix(t_q, n2), add=False
             )
-            g_q = code.at(g, code.mul(q, m1 * m2))
+            g_q = code.at(at.g, code.mul(q, m1 * m2))
             of_t = Matrix(code.at(self._of_t, code.mul(q, n2)), s * n2)  # side by side
-            multiply(code, (m1, n2, m2), Matrix(g_q, m2), Matrix(b_turned, n2), of_t, add=False)
-            of_x_q = Matrix(code.at(of_x, code.mul(q, n1 * n2)), n2)
-            multiply(code, (n1, n2, m1), Matrix(a, m1), of_t, of_x_q, add=add)
+            multiply(code, (m1, n2, m2), Matrix(g_q, m2), Matrix(at.b_turned, n2), of_t, add=False)
+            of_x_q = Matrix(code.at(at.of_x, code.mul(q, n1 * n2)), n2)
+            multiply(code, (n1, n2, m1), Matrix(at.a, m1), of_t, of_x_q, add=add)
         t_turned = Matrix(self._t, 1, n2)
-        multiply(code, (n2, m2, s * m1), t_turned, Matrix(g, m2), Matrix(of_b, m2), add=True)
+        multiply(code, (n2, m2, s * m1), t_turned, Matrix(at.g, m2), Matrix(at.of_b, m2), add=True)
         of_t = Matrix(self._of_t, s * n2)
         turned = Matrix(self._turned, n1)
-        multiply(code, (m1, n1, s * n2), of_t, turned, Matrix(of_a, n1), add=True)
+        multiply(code, (m1, n1, s * n2), of_t, turned, Matrix(at.of_a, n1), add=True)
 
-    def _right_first(
-        self,
-        s: int,
-        x: Value,
-        g: Value,
-        of_x: Value,
-        factors: tuple[Value, Value, Value],
-        gradients: tuple[Value, Value],
-    ) -> None:
+    def _right_first(self, s: int, at: _Pointers) -> None:
         """T = X B;  dT = A G;  dX += dT B.T;  dA += T G.T;  dB += X.T dT."""
         code, add = self._code, self._kernel.rank > 1
         (n1, m1), (n2, m2) = self._kernel.pair
-        a, b, b_turned = factors
-        of_a, of_b = gradients
         with code.loop(s) as q:
-            x_q = code.at(x, code.mul(q, n1 * n2))
+            x_q = code.at(at.x, code.mul(q, n1 * n2))
             t_q = Matrix(code.at(self._t, code.mul(q, m2)), s * m2)  # samples side by side
-            multiply(code, (n1, m2, n2), Matrix(x_q, n2), Matrix(b, m2), t_q, add=False)
-            g_q = Matrix(code.at(g, code.mul(q, m1 * m2)), m2)
+            multiply(code, (n1, m2, n2), Matrix(x_q, n2), Matrix(at.b, m2), t_q, add=False)
+            g_q = Matrix(code.at(at.g, code.mul(q, m1 * m2)), m2)
             of_t = Matrix(code.at(self._of_t, code.mul(q, n1 * m2)), m2)  # below each other
-            multiply(code, (n1, m2, m1), Matrix(a, m1), g_q, of_t, add=False)
-            of_x_q = Matrix(code.at(of_x, code.mul(q, n1 * n2)), n2)
-            multiply(code, (n1, n2, m2), of_t, Matrix(b_turned, n2), of_x_q, add=add)
+            multiply(code, (n1, m2, m1), Matrix(at.a, m1), g_q, of_t, add=False)
+            of_x_q = Matrix(code.at(at.of_x, code.mul(q, n1 * n2)), n2)
+            multiply(code, (n1, n2, m2), of_t, Matrix(at.b_turned, n2), of_x_q, add=add)
         t, turned = Matrix(self._t, s * m2), Matrix(self._turned, m1)
-        multiply(code, (n1, m1, s * m2), t, turned, Matrix(of_a, m1), add=True)
+        multiply(code, (n1, m1, s * m2), t, turned, Matrix(at.of_a, m1), add=True)
         of_t = Matrix(self._of_t, m2)
-        multiply(code, (n2, m2, s * n1), Matrix(x, 1, n2), of_t, Matrix(of_b, m2), add=True)
+        multiply(code, (n2, m2, s * n1), Matrix(at.x, 1, n2), of_t, Matrix(at.of_b, m2), add=True)
