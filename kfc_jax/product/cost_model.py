@@ -21,7 +21,6 @@ import functools
 import json
 import math
 import os
-import tempfile
 from pathlib import Path
 
 from kfc_jax.product.native import host_or_none
@@ -154,9 +153,9 @@ def costs_of(platform: str) -> Costs:
 def save_costs(costs: dict[str, Costs], path: str | os.PathLike[str]) -> None:
     """Writes constants by platform to a file that ``KFC_JAX_COSTS`` may point to."""
     text = json.dumps({name: dataclasses.asdict(cost) for name, cost in costs.items()}, indent=2)
-    with tempfile.NamedTemporaryFile("w", dir=Path(path).parent, delete=False) as file:
-        file.write(text + "\n")
-    os.replace(file.name, path)  # old or new, never a part
+    part = Path(f"{path}.part")
+    part.write_text(text + "\n")
+    part.replace(path)  # old or new, never a part
 
 
 @functools.cache
