@@ -210,6 +210,7 @@ def _squares(matrix: Float[np.ndarray, "p q"], max_rank: int) -> Float[np.ndarra
     else:
         max_rank = min(max_rank, _MAX_RANK)
         _, values, _ = leading_singular(matrix, max_rank, tolerance=_ROUGH)
-    norm = float(np.sqrt(np.vdot(matrix, matrix)))
+    # Summed in float64 whatever the type: what the leading values leave is a small difference.
+    norm = float(np.sqrt(np.einsum("ij,ij->", matrix, matrix, dtype=np.float64)))
     leading = Spectrum(values[:max_rank].astype(np.float64), norm)
     return leading.relative_errors[1:] ** 2
