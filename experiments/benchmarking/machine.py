@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 import os
 import platform
 import time
@@ -12,13 +14,13 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from experiments.benchmarking.compiled import compile_call
+from experiments.benchmarking.compiled import CompiledCall, compile_call
 from experiments.benchmarking.timing import in_turns
 from experiments.runs import provenance
 from experiments.system import available_cores
 
 _SIDE = 2048  # of the matrices whose product gives the peak
-_NUMBERS = 2**24  # 64 MiB, more than most caches hold
+_SMALLEST_COPY, _LARGEST_COPY = 2**20, 2**27  # bytes read and written, by powers of two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Peaks:
 
     Attributes:
       flops: per second, of a product of large float32 matrices.
-      bandwidth: bytes per second, read and written, of a copy of a large array.
+      bandwidth: bytes per second, read and written, of a copy of an array.
       call_seconds: the seconds of a compiled function that does nothing, called from Python.
     """
 
@@ -41,21 +43,33 @@ class PeakMeter:
 
     def __init__(self) -> None:
         square = jnp.ones((_SIDE, _SIDE), jnp.float32)
-        array = jnp.ones(_NUMBERS, jnp.float32)
         self._calls = {
             "product": compile_call(jnp.matmul, (square, square)),
-            "copy": compile_call(jnp.negative, (array,)),
             "nothing": compile_call(jnp.negative, (jnp.ones(1),)),
         }
 
-    def measure(self, seconds: float = 0.5) -> Peaks:
-        """Returns the peaks at this time."""
-        timings = in_turns(self._calls, seconds)
+    def measure(self, seconds: float = 0.5, touched: float = _LARGEST_COPY) -> Peaks:
+        """Returns the peaks at this time.
+
+        Args:
+          seconds: how long to measure, about.
+          touched: bytes that are read and written in all: of few, a cache holds some, and a copy
+            of as many is what a program can be held against. Default: more than caches hold.
+        """
+        exponent = math.ceil(math.log2(min(max(touched, _SMALLEST_COPY), _LARGEST_COPY)))
+        calls = self._calls | {"copy": _copy_of(2**exponent)}
+        timings = in_turns(calls, seconds)
         return Peaks(
             flops=2 * _SIDE**3 / timings["product"].low,
-            bandwidth=2 * 4 * _NUMBERS / timings["copy"].low,
+            bandwidth=2**exponent / timings["copy"].low,
             call_seconds=timings["nothing"].median,
         )
+
+
+@functools.cache
+def _copy_of(touched: int) -> CompiledCall:
+    """Returns a function that reads half as many bytes, and writes the other half."""
+    return compile_call(jnp.negative, (jnp.ones(touched // 8, jnp.float32),))
 
 
 class LoadMeter:

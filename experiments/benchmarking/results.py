@@ -44,7 +44,7 @@ class CaseResult:
       case: what was done.
       entries: the entries by contender or peer.
       peak_flops: FLOPs per second of the machine, measured right before.
-      bandwidth: its bytes per second, likewise.
+      bandwidth: its bytes per second in a copy of as many as the case needs, likewise.
       other_load: fraction of the cores' time that other processes took meanwhile; None if unknown.
     """
 

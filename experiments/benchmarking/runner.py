@@ -14,7 +14,7 @@ import jax
 from experiments.benchmarking import machine, tables
 from experiments.benchmarking.cases import Case
 from experiments.benchmarking.compiled import CompiledCall, compile_call
-from experiments.benchmarking.contenders import contenders
+from experiments.benchmarking.contenders import contenders, floor_work
 from experiments.benchmarking.networks import measure_network
 from experiments.benchmarking.peer_layers import EARLIER, PEERS
 from experiments.benchmarking.peer_process import describe
@@ -118,7 +118,7 @@ def measure_case(
 ) -> CaseResult:
     """Compiles and times everything in a case: ours in turns, then each peer in its process."""
     load = machine.LoadMeter([peer.pid for peer in peers if peer.pid])
-    peaks = meter.measure(0.2)
+    peaks = meter.measure(0.2, floor_work(case)[1])
     calls: dict[str, CompiledCall] = {}
     entries: dict[str, Entry] = {}
     same: dict[str, str] = {}  # contenders whose program is that of another one

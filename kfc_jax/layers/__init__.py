@@ -15,12 +15,8 @@
 from kfc_jax.layers.factory import layer_for, make_layer
 from kfc_jax.layers.initializers import factor_initializer
 from kfc_jax.layers.linen import FactoredDense, KFCDense, LowRankDense
-from kfc_jax.layers.optimizers import (
-    DEFAULT_GAIN,
-    add_decayed_weights,
-    factor_multipliers,
-    scale_factor_updates,
-)
+from kfc_jax.layers.optimizers import DEFAULT_GAIN, add_decayed_weights, scale_factor_updates
+from kfc_jax.layers.update_rule import factor_multipliers
 
 __all__ = [
     "DEFAULT_GAIN",

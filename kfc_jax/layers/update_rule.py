@@ -1,0 +1,156 @@
+"""What the updates of factors are multiplied by, so that the layer moves like a dense one.
+
+At one learning rate a factor moves the layer's output far less than a dense kernel does: its
+entries are larger than the kernel's and fewer. Its multiplier makes up for this. It is the product
+of the factor's own scale, so that in one step every factor changes by the same fraction, and of a
+number that all factors of a layer share, with which the layer's output moves as far as a dense
+layer's. Moving scale from one factor to another, which leaves the kernel as it is, therefore moves
+the multipliers along: all that counts is the kernel.
+
+The shared number: let the layer have ``n`` inputs of unit size, and let factor k of a term have
+``n_k`` rows, in ``r`` products (the rank), where the other factors' product is a matrix of ``n_o``
+rows (``n = n_k n_o``), ``m_o`` columns and root-mean-square entries ``s_o``. The batch has ``b``
+independent examples. First, all entries move by plus or minus 1, as under Adam.
+
+A dense kernel's gradient entry sums one contribution of every example, so that an example agrees
+with the signs of somewhat more than half of the entries, by ``1 / sqrt(b)``. It moves its own
+output by ``n / sqrt(b)``, coherently over the inputs; the other examples move it by a random walk
+over the inputs, ``sqrt(n)``.
+
+A factor's gradient entry sums over examples and over the ``m_o`` output columns that share it.
+What moves one output is the sum of ``r n_k`` such entries, times inputs seen through the other
+factors, ``s_o sqrt(n_o)`` in size. There are three parts:
+
+- the output's own gradient, coherent over ranks and rows: ``r n_k s_o sqrt(n_o / (m_o b))``;
+- the other columns of the same example, coherent over rows (they see the same inputs), a random
+  walk over ranks: ``n_k s_o sqrt(r (1 - 1/m_o) / b)``, large for the columns of low rank alone;
+- the other examples, a random walk over ranks and all inputs: ``s_o sqrt(r n)``.
+
+The first part adds coherently over all factors of all terms, the others as random walks. Now
+factor k moves by its scale ``s_k`` times the shared number ``f``, and ``s_k s_o = p`` is the same
+for all factors of a term. With ``c = n / b``, equal movement means::
+
+    f^2 [ c (sum_k p r / sqrt(n_o m_o))^2  +  sum_k p^2 r (1 + c (1 - 1/m_o) / n_o^2) ]  =  c + 1
+
+For plain gradient steps, the factor's gradient is ``s_o sqrt(n_o m_o)`` times as large as the
+dense kernel's, so its multiplier is ``f s_k`` divided by this. For one dense factor both are 1. A
+low-rank kernel is the case ``n x 1`` (x) ``1 x m``.
+
+The scales are read off the parameters that the optimizer is initialised with. So the rule holds
+for any ``kernel_init`` and for factors that came from a decomposition.
+
+Inputs of a real batch are correlated, and its independent examples fewer than its examples; the
+rule takes ``b = 64`` (measured: output movement relative to dense 1.0 to 1.3 for 64 independent
+inputs, 1.0 to 2.2 for 256, 0.3 to 1.2 for 64 that went through a ReLU). How much of the rule
+trains best depends on the rest of the network too: the ``gain``. At the rates that are best for the
+network, a quarter of the rule is (`docs/training.md`): ``DEFAULT_GAIN``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from kfc_jax.layers.find_factors import Factor, factors_by_layer, path_name
+
+Update = Literal["sign", "gradient"]
+
+_INDEPENDENT_EXAMPLES = 64.0
+_LEAST_VARIANCE = 0.1  # of a kernel whose scale is believed, relative to lecun_normal
+
+
+def factor_multipliers(params: Any, *, gain: float = 1.0, update: Update = "sign") -> Any:
+    """Returns what to multiply the updates of ``params`` by, so that factors keep up.
+
+    Factors are known by their names (``kfc_jax.structures.kind_of_parameter``). Arrays may have
+    further leading axes (layers stacked by ``nn.scan`` or ``nn.vmap`` along axis 0), which share
+    one multiplier. The rule is derived in the docstring of this module.
+
+    Example::
+
+      >>> import jax, jax.numpy as jnp
+      >>> from kfc_jax import KFCDense, factor_multipliers
+      >>> layer = KFCDense(features=512, structure="2:16x16*64x32")
+      >>> params = layer.init(jax.random.key(0), jnp.ones((1, 1024)))["params"]
+      >>> jax.tree.map(lambda m: round(float(m)), factor_multipliers(params))
+      {'bias': 1, 'kernel_0_0': 22, 'kernel_0_1': 8}
+
+    Args:
+      params: any tree of parameters.
+      gain: a number that all multipliers of factors are multiplied by.
+      update: what is multiplied: ``sign`` for steps whose entries have the size of the learning
+        rate whatever the gradient's (Adam, Lion, RMSProp), ``gradient`` for plain SGD, also with
+        momentum.
+
+    Returns:
+      A tree like ``params`` with float32 scalars: 1 for everything that is not a factor.
+
+    Raises:
+      ValueError: if ``gain`` or ``update`` is not as said, or a layer lacks some of its factors.
+    """
+    check_rule(gain, update)
+    multipliers = multipliers_by_path(params, update)
+
+    def multiplier(path: Any, leaf: Any) -> Float[Array, ""]:
+        del leaf
+        name = path_name(path)
+        return gain * multipliers[name] if name in multipliers else jnp.ones((), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(multiplier, params)
+
+
+def multipliers_by_path(params: Any, update: Update) -> dict[str, Float[Array, ""]]:
+    """Returns the multiplier of every factor, by its path, without the gain."""
+    result = {}
+    for layer in factors_by_layer(params):
+        inputs = max(math.prod(f.array.shape[-2] for f in term) for term in layer)
+        coherence = inputs / _INDEPENDENT_EXAMPLES
+        coherent = walk = variance = jnp.zeros(())
+        relative = {}  # multipliers before the number that all factors of the layer share
+        for term in layer:
+            rank = term[0].array.shape[-3]
+            scales = _scales(term, usual_variance=1 / (inputs * rank * len(layer)))
+            product = jnp.prod(scales)
+            variance += rank * product**2
+            rows, columns = (math.prod(f.array.shape[axis] for f in term) for axis in (-2, -1))
+            for factor, scale in zip(term, scales, strict=True):
+                n_o, m_o = rows // factor.array.shape[-2], columns // factor.array.shape[-1]
+                coherent += rank * product / math.sqrt(n_o * m_o)
+                walk += rank * product**2 * (1 + coherence * (1 - 1 / m_o) / n_o**2)
+                others = 1.0 if update == "sign" else product / scale * math.sqrt(n_o * m_o)
+                relative[factor.path] = scale / others
+        fraction = jnp.sqrt((coherence + 1) / (coherence * coherent**2 + walk))
+        # A nearly zero kernel would ask for steps that are far too large once it has grown.
+        fraction *= jnp.minimum(1.0, jnp.sqrt(variance * inputs / _LEAST_VARIANCE))
+        result |= {path: fraction * value for path, value in relative.items()}
+    return result
+
+
+def check_rule(gain: Any, update: str) -> None:
+    """Raises ValueError if the gain or the kind of update is not one that the rule knows."""
+    if update not in ("sign", "gradient"):
+        raise ValueError(
+            f"update is {update!r}; take 'sign' (for Adam and the like) or 'gradient' (for SGD)."
+        )
+    if isinstance(gain, int | float) and not 0 < gain < math.inf:
+        raise ValueError(
+            f"gain is {gain}, but must be above 0 and finite: 1 is the rule as it is. To train "
+            "without it, leave scale_factor_updates out."
+        )
+
+
+def _scales(term: Sequence[Factor], usual_variance: float) -> Float[Array, " factors"]:
+    """Returns the root-mean-square entry of every factor.
+
+    Factors that are all zeros (the layer starts from a kernel of zeros) get the scale with which
+    the entries of a single product would have the ``usual_variance``.
+    """
+    squares = jnp.stack([jnp.mean(jnp.square(f.array.astype(jnp.float32))) for f in term])
+    rest = jnp.prod(jnp.where(squares > 0, squares, 1.0))
+    share = (usual_variance / rest) ** (1 / jnp.maximum(1, jnp.sum(squares == 0)))
+    return jnp.sqrt(jnp.where(squares > 0, squares, share))
