@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from experiments.benchmarking.compiled import CompiledCall, compile_call
 
-def convolutions(model: nn.Module, images: Any) -> Callable[[], None]:
-    """Returns a function that does every convolution of a model, and its gradients, one by one.
+
+def convolutions(model: nn.Module, images: Any) -> list[CompiledCall]:
+    """Returns functions that each do one convolution of a model, and its gradients.
 
     Args:
       model: the network, whose convolutions are `nn.Conv`.
@@ -29,16 +30,10 @@ def convolutions(model: nn.Module, images: Any) -> Callable[[], None]:
             return model.init(jax.random.key(0), images)
 
     jax.eval_shape(trace, images)
-    passes = [_forward_and_backward(*conv) for conv in found]
-
-    def call() -> None:
-        for function, arguments in passes:
-            jax.block_until_ready(function(*arguments))
-
-    return call
+    return [_forward_and_backward(*conv) for conv in found]
 
 
-def _forward_and_backward(conv: nn.Conv, shape: tuple[int, ...]) -> tuple[Any, tuple[Any, ...]]:
+def _forward_and_backward(conv: nn.Conv, shape: tuple[int, ...]) -> CompiledCall:
     x = jnp.ones(shape)
     variables = conv.init(jax.random.key(0), x)
 
@@ -47,4 +42,4 @@ def _forward_and_backward(conv: nn.Conv, shape: tuple[int, ...]) -> tuple[Any, t
 
     # The first convolution needs no gradient of the images.
     wanted = 0 if shape[-1] <= 3 else (0, 1)
-    return jax.jit(jax.grad(loss, wanted)).lower(variables, x).compile(), (variables, x)
+    return compile_call(jax.grad(loss, wanted), (variables, x))

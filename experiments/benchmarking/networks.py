@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.benchmarking.compiled import CompiledCall
 from experiments.benchmarking.convolutions import convolutions
 from experiments.benchmarking.mlp import BATCH, CLASSES, HIDDEN, INPUTS, RANK, MLPStep
-from experiments.benchmarking.results import Entry, NetworkResult
+from experiments.benchmarking.results import CONVOLUTION, Entry, NetworkResult
 from experiments.benchmarking.timing import in_turns
 from experiments.config import load_config
 from experiments.models import make_model
@@ -36,7 +36,7 @@ _CONFIGS = Path(__file__).parents[2] / "configs"
 def measure_network(name: str, seconds: float) -> NetworkResult:
     """Times training steps of a network on random images, once for every kind of `fc1`.
 
-    Its convolutions are timed alone as well, if it has any.
+    Its convolutions are timed as well, each alone, if it has any.
 
     Args:
       name: one of NETWORKS.
@@ -44,7 +44,7 @@ def measure_network(name: str, seconds: float) -> NetworkResult:
     """
     file = NETWORKS[name]
     steps: dict[str, MLPStep | TrainingStep]
-    beside: dict[str, Callable[[], None]] = {}
+    beside: dict[str, CompiledCall] = {}
     if file is None:
         steps, batch = {kind: MLPStep(kind) for kind in KINDS}, BATCH
         structure = f"rank {RANK} in both hidden layers"
@@ -53,7 +53,8 @@ def measure_network(name: str, seconds: float) -> NetworkResult:
         steps = {kind: TrainingStep(config, kind) for kind in KINDS}
         structure, batch = config.model.fc1.structure, config.train.batch_size
         images = np.zeros((batch, *config.model.image_shape), np.float32)
-        beside["convolutions"] = convolutions(make_model(config.model), images)
+        alone = convolutions(make_model(config.model), images)
+        beside = {f"{CONVOLUTION} {number}": call for number, call in enumerate(alone, 1)}
     timings = in_turns(steps | beside, seconds)
     entries = {
         kind: Entry(

@@ -81,6 +81,9 @@ class CaseResult:
         return floor_seconds(self.case, self.peak_flops, self.bandwidth)
 
 
+CONVOLUTION = "convolution"
+
+
 @dataclasses.dataclass(frozen=True)
 class NetworkResult:
     """Whole training steps of a network, with its large layer dense and as a Kronecker sum.
@@ -89,7 +92,8 @@ class NetworkResult:
       name: the network's name.
       structure: the layer's structure.
       batch: examples of a step.
-      entries: the entries by kind of the layer.
+      entries: the entries by kind of the layer, and of each convolution alone, by CONVOLUTION and
+        its number.
     """
 
     name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from experiments.benchmarking.peer_layers import PEERS
-from experiments.benchmarking.results import CaseResult, NetworkResult, Results
+from experiments.benchmarking.results import CONVOLUTION, CaseResult, NetworkResult, Results
 from experiments.benchmarking.targets import Outcome, Target, evaluate, over_best, over_floor
 
 _WORST = 5
@@ -49,13 +49,15 @@ def line(result: CaseResult) -> str:
 def network_line(network: NetworkResult) -> str:
     """Returns a network's numbers."""
     times = {kind: entry.timing for kind, entry in network.entries.items()}
-    dense, kfc, alone = times["dense"], times["kfc"], times.get("convolutions")
+    dense, kfc = times["dense"], times["kfc"]
+    alone = [time for name, time in times.items() if time and name.startswith(CONVOLUTION)]
     if not dense or not kfc:
         return f"{network.name}: not measured"
+    convolutions = " + ".join(duration(time.median) for time in alone)
     return (
         f"{network.name}, batch {network.batch}, a training step: dense {duration(dense.median)}, "
         f"{network.structure} {duration(kfc.median)}, {dense.median / kfc.median:.2f}x"
-        + (f"; its convolutions alone {duration(alone.median)}" if alone else "")
+        + (f"; its convolutions alone {convolutions}" if alone else "")
     )
 
 

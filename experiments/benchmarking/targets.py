@@ -185,6 +185,18 @@ TARGETS: Sequence[Target] = (
         _of_4096(4, 1, "forward"),
     ),
     Target(
+        "planned / floor, 4096x4096, forward, batch 1, rank 4",
+        1.7,
+        True,
+        where(
+            over_floor,
+            shape=(4096, 4096),
+            pass_="forward",
+            ranks=lambda r: r == 4,
+            batches=lambda b: b == 1,
+        ),
+    ),
+    Target(
         "naive einsum / planned, forward and backward, rank 4, batch >= 256",
         1.7,
         False,

@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments.benchmarking import mlp, networks
+from experiments.benchmarking import mlp, networks, tables
 from experiments.benchmarking.convolutions import convolutions
 from tests.experiments import tiny
 
@@ -15,9 +15,12 @@ def tiny_network(monkeypatch):
     monkeypatch.setattr(networks, "load_config", lambda path: tiny.get_config())
 
 
-def test_a_network_is_timed_with_both_kinds_of_layer(tiny_network):
+def test_a_network_is_timed_with_both_kinds_of_layer(tiny_network, monkeypatch):
+    # The network has no convolutions: here are some.
+    monkeypatch.setattr(networks, "convolutions", lambda model, images: 2 * [lambda: None])
     found = networks.measure_network("tiny", 1e-3)
-    assert list(found.entries) == ["dense", "kfc", "convolutions"]
+    assert list(found.entries) == ["dense", "kfc", "convolution 1", "convolution 2"]
+    assert "its convolutions alone" in tables.network_line(found)
     assert found.structure == tiny.get_config().model.fc1.structure
     assert found.batch == 8
     assert all(entry.timing.median > 0 for entry in found.entries.values())
@@ -60,6 +63,8 @@ def test_every_convolution_is_done_with_its_gradients():
             x = nn.Conv(4, (3, 3), conv_general_dilated=counting)(x)
             return nn.Conv(5, (3, 3), strides=2, conv_general_dilated=counting)(x)
 
-    call = convolutions(Two(), jnp.zeros((2, 8, 8, 1)))
-    call()
+    alone = convolutions(Two(), jnp.zeros((2, 8, 8, 1)))
+    gradients = [call()[1] for call in alone[1:]]
+    assert len(alone) == 2
+    assert gradients[0].shape == (2, 8, 8, 4)
     assert {(2, 8, 8, 1), (2, 8, 8, 4)} <= set(calls)
