@@ -21,6 +21,11 @@ _OPTIONAL = "test_peers.py"  # compares with other libraries, of which no test n
 _skipped: list[str] = []
 
 
+def pytest_xdist_auto_num_workers():
+    """Returns a process more than there are cores: some tests wait for others of their own."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_runtest_logreport(report):
     """Notes the tests that are skipped."""
     if report.skipped and _OPTIONAL not in report.nodeid:

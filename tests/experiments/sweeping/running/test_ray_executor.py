@@ -82,7 +82,7 @@ def test_a_lost_ray_worker_loses_no_work_and_doubles_none(address, sweep, wait_u
 
 
 def test_a_signal_stops_the_tasks_and_their_trials_save_their_state(address, sweep, wait_until):
-    sweep.behave(all={"steps": 400, "seconds": 0.05})
+    sweep.behave(all={"steps": 4000, "seconds": 0.05})  # longer than Ray may take to start
 
     def interrupt():
         wait_until(lambda: sweep.steps(0) and sweep.steps(1))

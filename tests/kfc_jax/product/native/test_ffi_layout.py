@@ -87,7 +87,9 @@ def test_every_field_is_where_the_header_has_it(ours, name, text):
 
 
 def test_the_extension_of_a_metadata_query(text):
-    base = struct_of(text, "XLA_FFI_Extension_Base")
+    # Its name since jaxlib 0.12, and before.
+    names = ("XLA_FFI_InternalExtension", "XLA_FFI_Extension_Base")
+    base = struct_of(text, next(name for name in names if f"struct {name} {{" in text))
     assert places(ffi.MetadataExtension)[:3] == places(base)
     pointer = struct_of(text, "XLA_FFI_Metadata_Extension").metadata
     assert ffi.MetadataExtension.metadata.offset == pointer.offset

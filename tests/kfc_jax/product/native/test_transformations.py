@@ -47,7 +47,8 @@ def check(mine, theirs, *arguments, kernels=None):
     assert jax.tree.structure(results) == jax.tree.structure(wanted)
     for result, expected in zip(*map(jax.tree.leaves, (results, wanted)), strict=True):
         assert (result.shape, result.dtype) == (expected.shape, expected.dtype)
-        np.testing.assert_allclose(result, expected, rtol=2e-4, atol=2e-4)
+        largest = float(jnp.max(jnp.abs(expected)))
+        np.testing.assert_allclose(result, expected, rtol=2e-4, atol=3e-5 * largest)
     if kernels is not None:
         assert compiled.as_text().count('custom_call_target="kfc_') == kernels
 
@@ -280,4 +281,5 @@ def test_shard_map_over_eight_devices():
 
 
 def test_any_sharding_by_jit_gives_the_same_values():
-    assert python("-c", DEVICES + TWO_AXES, **EIGHT) == "done\n"
+    # JAX 0.12 prints lines of its own before.
+    assert python("-c", DEVICES + TWO_AXES, **EIGHT).splitlines()[-1] == "done"
