@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from kfc_jax.product.cost_model import Costs, Work
-from kfc_jax.product.native import Host, Kernel
+from kfc_jax.product.native import Former, Host, Kernel
 from kfc_jax.product.program import UNROLL, Pair, Strategy
 from kfc_jax.structures import KroneckerTerm
 
@@ -85,6 +85,26 @@ def work_of_native(kernel: Kernel, batch: int, itemsize: int, host: Host) -> Wor
     touched = 2 * samples + factors + 2 * slots
     peak = slots + kernel.scratch
     return work + Work(calls=3, touched=touched, moved=factors, peak=peak)
+
+
+def work_of_forming_kernel(
+    term: KroneckerTerm, itemsize: int, by_rows: bool, backward: bool
+) -> Work:
+    """Returns the work of forming a kernel by XLA, and backward of both factors' gradients."""
+    size = term.inputs * term.features * itemsize
+    at_once = Work(calls=2, flops=term.materialize_flops, touched=size, moved=2 * size)
+    work = Work(calls=2, flops=term.materialize_flops, moved=size) if by_rows else at_once
+    return work + at_once.times(2) if backward else work
+
+
+def work_of_native_forming(former: Former, itemsize: int, host: Host, backward: bool) -> Work:
+    """Returns the work of forming a kernel, and backward of the factors' gradients from its."""
+    size = former.size * itemsize
+    work = Work(calls=1, native=former.half_cycles(host), native_flops=former.flops, touched=size)
+    if not backward:
+        return work
+    native = former.half_cycles_of_gradients(host)
+    return work + Work(calls=2, native=native, native_flops=2 * former.flops, touched=2 * size)
 
 
 def factor_product_sizes(term: KroneckerTerm) -> list[int]:

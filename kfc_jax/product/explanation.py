@@ -202,7 +202,8 @@ def _faster_up_to_rank(
 def _describe(program: Program, structure: KroneckerStructure) -> str:
     terms = " + ".join(str(structure.terms[index]) for index in program.terms)
     if program.strategy == "materialize":
-        return f"{terms}: form the kernel, one product with it"
+        how = " natively" if program.forming == "natively" else ""
+        return f"{terms}: form the kernel{how}, one product with it"
     words = program.strategy.replace("_", " ")
     if program.strategy == "native":
         words += " kernel"

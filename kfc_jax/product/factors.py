@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from kfc_jax.product.dot_general import own_dot_general
 from kfc_jax.structures import KroneckerTerm
 
 TermFactors = Sequence[Float[Array | np.ndarray, "rank _ _"]]
@@ -66,7 +67,7 @@ def form_kernel(
     if term.num_factors == 1:
         return factors[0][0]
     left, last = _kron(factors[:-1]), factors[-1]
-    kernel = lax.dot_general(left, last, (((0,), (0,)), ((), ())), precision=precision)
+    kernel = own_dot_general(left, last, (((0,), (0,)), ((), ())), precision=precision)
     return kernel.transpose(0, 2, 1, 3).reshape(term.inputs, term.features)
 
 

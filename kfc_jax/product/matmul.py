@@ -26,6 +26,7 @@ from jax import lax
 from jaxtyping import Array, Float, Real
 
 from kfc_jax.product.cost_model import costs_of
+from kfc_jax.product.dot_general import is_replaced
 from kfc_jax.product.factors import contract_in_order, form_kernel
 from kfc_jax.product.native import host_or_none
 from kfc_jax.product.planner import make_plan
@@ -38,8 +39,6 @@ Factors = Sequence[Sequence[Float[Array | np.ndarray, "_ _ _"]]]
 """The factors ``(rank, n_k, m_k)`` of every term; a term has its own rank, a factor its shape."""
 
 DotGeneral = Callable[..., Any]
-
-_DOT_GENERAL = lax.dot_general  # JAX's own: quantisers put theirs in its place for a while
 
 
 def structure_of(factors: Factors) -> KroneckerStructure:
@@ -108,14 +107,12 @@ def kronecker_matmul(
     dtype = jnp.result_type(x, *(factor for term in factors for factor in term))
     arrays = tuple(tuple(gather(jnp.asarray(f, dtype)) for f in term) for term in factors)
     leading = x.shape[:-1]
-    flat = gather(x.astype(dtype), keep=x.ndim - 1).reshape(math.prod(leading), structure.inputs)
+    flat = gather(x.astype(dtype), keep=1 if x.ndim > 1 else 0).reshape(
+        math.prod(leading), structure.inputs
+    )
     # A plan needs a batch in numbers (jax.export knows symbols); loops and new layouts are not for
     # samples that are split by type; and who replaces JAX's product wants to see products.
-    is_unplanned = (
-        not isinstance(flat.shape[0], int)
-        or is_sharded_by_type(flat)
-        or lax.dot_general is not _DOT_GENERAL
-    )
+    is_unplanned = not isinstance(flat.shape[0], int) or is_sharded_by_type(flat) or is_replaced()
     if dot_general is None and is_unplanned:
         dot_general = lax.dot_general
     if dot_general is not None:

@@ -27,11 +27,14 @@ from kfc_jax.product.count_work import (
     product,
     work_of_factor_products,
     work_of_forming,
+    work_of_forming_kernel,
     work_of_native,
+    work_of_native_forming,
     work_of_two_factors,
 )
-from kfc_jax.product.native import Host, make_kernel
+from kfc_jax.product.native import COMPUTED_WITH, Former, Host, make_kernel
 from kfc_jax.product.program import (
+    Forming,
     Program,
     Strategy,
     check_strategy,
@@ -190,8 +193,8 @@ def _native(structure: KroneckerStructure, index: int, case: _Case) -> Iterator[
         return
     term = structure.terms[index]
     for split in range(1, term.num_factors):
-        if term.rank > KroneckerTerm(pair_of(term, split)).max_rank:
-            continue  # more products than two such factors can use
+        if not _has_useful_rank(term, split):
+            continue
         merged = merged_structure(term, split)
         (pair_term,) = merged.terms
         otherwise = None
@@ -210,9 +213,8 @@ def _native(structure: KroneckerStructure, index: int, case: _Case) -> Iterator[
                 continue
             if otherwise is None:
                 replacements = [p for p in _of_xla(merged, 0, case) if _is_eligible(p, case)]
-                otherwise = min(
-                    [*replacements, _materialized(merged, (0,), case)], key=case.seconds
-                )
+                kernel_by_xla = _materialized(merged, (0,), case, native=False)
+                otherwise = min([*replacements, kernel_by_xla], key=case.seconds)
             work = work_of_forming(term, split, case.itemsize, case.backward)
             work += work_of_native(kernel, case.batch, case.itemsize, case.host)
             yield Program((index,), "native", split, left_first, case.batch, work, otherwise)
@@ -243,21 +245,28 @@ def _is_eligible(program: Program, case: _Case) -> bool:
     return program.strategy != "whole_batch" or program.work.peak <= largest
 
 
-def _materialized(structure: KroneckerStructure, terms: tuple[int, ...], case: _Case) -> Program:
-    """Returns the program that forms the kernel of some terms."""
+def _materialized(
+    structure: KroneckerStructure, terms: tuple[int, ...], case: _Case, *, native: bool = True
+) -> Program:
+    """Returns the program that forms the kernel of some terms, by XLA alone if not `native`."""
     n, m = structure.inputs, structure.features
+    formed = [t for t in (structure.terms[i] for i in terms) if t.num_factors > 1]
+    host = case.host if native and case.dtype in COMPUTED_WITH else None
+    if not all(_has_useful_rank(term, 1) for term in formed):
+        host = None
+    forming: Forming = "natively" if host else "by rows" if case.costs.loops else "at once"
     work = product(case.batch, n, m, case.itemsize).times(2 if case.backward else 1)
-    for index in terms:
-        term = structure.terms[index]
-        if term.num_factors > 1:
-            size = term.inputs * term.features * case.itemsize
-            at_once = Work(calls=2, flops=term.materialize_flops, touched=size, moved=2 * size)
-            by_rows = Work(calls=2, flops=term.materialize_flops, moved=size)
-            work += by_rows if case.costs.loops else at_once
-            if case.backward:  # the gradients of both factors
-                work += at_once.times(2)
-    trivial = all(structure.terms[i].num_factors == 1 for i in terms)
+    for term in formed:
+        if host:
+            former = Former(pair_of(term, 1), term.rank, case.dtype)
+            work += work_of_native_forming(former, case.itemsize, host, case.backward)
+        else:
+            work += work_of_forming_kernel(term, case.itemsize, forming == "by rows", case.backward)
     peak = n * m * case.itemsize * (2 if case.backward else 1)
-    peak = 0 if trivial and len(terms) == 1 else peak
-    by_rows = 1 if case.costs.loops else 0
-    return Program(terms, "materialize", by_rows, True, case.batch, work + Work(peak=peak))
+    work += Work(peak=peak if formed or len(terms) > 1 else 0)
+    return Program(terms, "materialize", 0, True, case.batch, work, forming=forming)
+
+
+def _has_useful_rank(term: KroneckerTerm, split: int) -> bool:
+    """Says whether a term, as one of two factors, has no more products than those can use."""
+    return term.rank <= KroneckerTerm(pair_of(term, split)).max_rank

@@ -23,6 +23,10 @@ STRATEGIES: tuple[str, ...] = get_args(Strategy)
 - ``materialize``: the kernel is formed, and multiplied by as a dense one.
 """
 
+Forming = Literal["natively", "by rows", "at once"]
+"""How a kernel is formed: by machine code for its factors (by rows, where that is not there); by
+XLA in a loop over the rows of the first factor, or as one product over the ranks."""
+
 Pair = tuple[tuple[int, int], tuple[int, int]]
 
 UNROLL = 8
@@ -37,12 +41,12 @@ class Program:
       terms: the indices of the terms; there are several only if their kernel is formed.
       strategy: one of STRATEGIES.
       split: how many factors, from the left, are formed into ``A``; the rest are formed into
-        ``B``. 0: the factors are contracted one after the other, in the order of fewest FLOPs. A
-        kernel is formed in a loop over the rows of ``A``; 0: at once.
+        ``B``. 0: the factors are contracted one after the other, in the order of fewest FLOPs.
       left_first: whether ``A`` is contracted before ``B``.
       chunk: the number of samples that are treated at once.
       work: the work that the program does.
       otherwise: of a ``native`` program, XLA's for the pair of factors where there is no kernel.
+      forming: how a kernel is formed; None where none is.
     """
 
     terms: tuple[int, ...]
@@ -52,6 +56,7 @@ class Program:
     chunk: int
     work: Work = dataclasses.field(compare=False)
     otherwise: Program | None = None
+    forming: Forming | None = None
 
 
 def pair_of(term: KroneckerTerm, split: int) -> Pair:

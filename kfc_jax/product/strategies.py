@@ -19,17 +19,20 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from kfc_jax.product.dot_general import own_dot_general
 from kfc_jax.product.factors import (
+    TermFactors,
     contract_in_order,
     form_kernel,
     form_kernel_by_rows,
     merge_factors,
 )
+from kfc_jax.product.native import form, gradients_of_factors
 from kfc_jax.product.native import gradients as native_gradients
 from kfc_jax.product.native import multiply as native_multiply
 from kfc_jax.product.program import UNROLL, Pair, Program, merged_structure, pair_of
 from kfc_jax.product.sharding import varying_axes
-from kfc_jax.structures import KroneckerStructure
+from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
 Prepared = tuple[Array, ...]
 Factors = tuple[tuple[Float[Array, "_ _ _"], ...], ...]
@@ -84,9 +87,12 @@ def gradients(
         of_x, *of_pair = native_gradients(x, a, b, g, stand_in, left_first=program.left_first)
         return of_x, transpose_merge(tuple(of_pair))[0]
     prepare = functools.partial(_prepare, program, structure, precision)
-    if program.strategy == "materialize":  # the gradient is best that of one product over ranks
+    if program.forming == "natively":
         prepared = prepare(factors)
-        at_once = dataclasses.replace(program, split=0)
+        transpose_prepare = functools.partial(_gradients_of_formed, program, structure, factors)
+    elif program.forming:  # the gradient is best that of one product over ranks
+        prepared = prepare(factors)
+        at_once = dataclasses.replace(program, forming="at once")
         prepare = functools.partial(_prepare, at_once, structure, precision)
         _, transpose_prepare = jax.vjp(prepare, factors)
     else:
@@ -156,6 +162,60 @@ class _StandInGradients(_InPlaceOfNative):
         return of_x, of_a.astype(a.dtype), of_b.astype(b.dtype)
 
 
+@dataclasses.dataclass(frozen=True)
+class _FormByRows:
+    """What XLA does where the kernel of two factors is not formed natively."""
+
+    term: KroneckerTerm
+
+    def __call__(self, a: Array, b: Array) -> Array:
+        return form_kernel_by_rows(self.term, (a, b))
+
+
+@dataclasses.dataclass(frozen=True)
+class _GradientsOfFactors:
+    """The gradients of both factors from that of the kernel that they form."""
+
+    term: KroneckerTerm
+
+    def __call__(self, a: Array, b: Array, of_kernel: Array) -> tuple[Array, Array]:
+        form = functools.partial(form_kernel, self.term, precision=lax.Precision.HIGHEST)
+        _, transpose = jax.vjp(lambda a, b: form((a, b)), a, b)
+        return transpose(of_kernel)
+
+
+def _pair_of_first(term: KroneckerTerm) -> KroneckerTerm:
+    """Returns a term with the first factor alone, and the others merged."""
+    return KroneckerTerm(pair_of(term, 1), term.rank)
+
+
+def _form_natively(term: KroneckerTerm, factors: TermFactors) -> Array:
+    if term.num_factors == 1:
+        return factors[0][0]
+    return form(*merge_factors(factors, 1), _FormByRows(_pair_of_first(term)))
+
+
+def _gradients_of_formed(
+    program: Program, structure: KroneckerStructure, factors: Factors, of_prepared: Prepared
+) -> tuple[Factors]:
+    """Returns the gradients of all factors by that of the kernel that the program's terms form."""
+    (of_kernel,) = of_prepared
+    found = list(jax.tree.map(jnp.zeros_like, factors))
+    for index in program.terms:
+        term = structure.terms[index]
+        padding = (0, term.inputs - structure.inputs), (0, term.features - structure.features)
+        of_term = jnp.pad(of_kernel, padding) if structure.is_padded else of_kernel
+        if term.num_factors == 1:
+            found[index] = (of_term[None],)
+            continue
+        merge = functools.partial(merge_factors, split=1)
+        pair, transpose_merge = jax.vjp(merge, factors[index])
+        otherwise = _GradientsOfFactors(_pair_of_first(term))
+        of_pair = gradients_of_factors(*pair, of_term, otherwise)
+        (found[index],) = transpose_merge(of_pair)
+    return (tuple(found),)
+
+
 def _padded(x: Array, size: int) -> Array:
     # Not every version of JAX knows that padding by nothing is no new array to keep.
     return x if x.shape[1] == size else jnp.pad(x, ((0, 0), (0, size - x.shape[1])))
@@ -167,7 +227,9 @@ def _prepare(
     """Returns the arrays that the steps multiply by."""
     if program.strategy == "materialize":
         terms = [(structure.terms[index], factors[index]) for index in program.terms]
-        if program.split:
+        if program.forming == "natively":
+            kernels = [_form_natively(*term) for term in terms]
+        elif program.forming == "by rows":
             kernels = [form_kernel_by_rows(*term) for term in terms]
         else:
             kernels = [form_kernel(*term, precision) for term in terms]
@@ -192,7 +254,7 @@ def _step(
     x: Float[Array, "batch inputs"],
 ) -> Float[Array, "batch features"]:
     """Multiplies some samples by what was prepared."""
-    dot = functools.partial(lax.dot_general, precision=precision)
+    dot = functools.partial(own_dot_general, precision=precision)
     if program.strategy == "materialize":
         return dot(x, prepared[0], (((1,), (0,)), ((), ())))
     term = structure.terms[program.terms[0]]

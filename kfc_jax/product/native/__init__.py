@@ -5,21 +5,29 @@ for exactly one term of two factors, compiled by LLVM, which comes in the wheel 
 handed to XLA as a function that it calls. Where none can be made, XLA's own programs do the work.
 
 - `multiply`, `gradients`: the product with a term of two factors, and its gradients.
-- `Kernel`, `make_kernel`: what a kernel's code depends on, and what it costs.
+- `form`, `gradients_of_factors`: the kernel that two factors stand for, and the way back.
+- `Kernel`, `make_kernel`: what a product's code depends on, and what it costs.
+- `Former`, `COMPUTED_WITH`: what the code that forms a kernel depends on, and types it is made for.
 - `Host`, `host_or_none`: the CPU that kernels are made for.
 - `unavailable`: why there are no kernels, if there are none.
 - `SWITCH`: the environment variable that turns them off.
 """
 
+from kfc_jax.product.native.formed_kernels import COMPUTED_WITH, form, gradients_of_factors
+from kfc_jax.product.native.forming import Former
 from kfc_jax.product.native.host import SWITCH, Host, host_or_none, unavailable
 from kfc_jax.product.native.kernels import Kernel, make_kernel
-from kfc_jax.product.native.primitive import gradients, multiply
+from kfc_jax.product.native.products import gradients, multiply
 
 __all__ = [
+    "COMPUTED_WITH",
     "SWITCH",
+    "Former",
     "Host",
     "Kernel",
+    "form",
     "gradients",
+    "gradients_of_factors",
     "host_or_none",
     "make_kernel",
     "multiply",

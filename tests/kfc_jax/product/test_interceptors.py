@@ -13,6 +13,7 @@ import pytest
 from flax import linen as nn
 
 from kfc_jax import KFCDense, KroneckerStructure, kronecker_matmul
+from tests.kfc_jax.product.native.processes import python
 from tests.kfc_jax.reference import dense_kernel, key, random_factors
 
 PLAIN = jax.lax.dot_general
@@ -129,6 +130,37 @@ def test_gradients_taken_after_the_interceptor_is_gone_are_those_of_what_it_did(
     plain = np.ones_like(y) @ dense_kernel(structure, factors).T
     assert of_x.shape == x.shape
     assert error([of_x], [plain]) > 1e-3
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_gradients_taken_while_an_interceptor_is_there_leave_no_trace(strategy):
+    structure = KroneckerStructure.parse(f"2:7x5*3x{8 + STRATEGIES.index(strategy)}")
+    call, expected = product_of(structure, strategy)
+    factors = [[jnp.asarray(f, "float32") for f in t] for t in random_factors(structure)]
+    x = jnp.ones((9, structure.inputs))
+    y, transpose = jax.vjp(lambda x: kronecker_matmul(x, factors, strategy=strategy), x)
+    with coarse_products():
+        transpose(jnp.ones_like(y))
+    assert error(call(), expected) < 1e-5
+
+
+LATE = """
+import jax
+own = jax.lax.dot_general
+jax.lax.dot_general = lambda *arguments, **options: own(*arguments, **options)
+import jax.numpy as jnp
+import kfc_jax
+jax.lax.dot_general = own
+factors = [[jnp.ones((1, 4, 4)), jnp.ones((1, 4, 4))]]
+product = jax.jit(lambda x: kfc_jax.kronecker_matmul(x, factors, strategy="materialize"))
+text = product.lower(jnp.ones((4, 16))).as_text()
+print(text.count("dot_general"))
+"""
+
+
+def test_an_import_while_an_interceptor_is_there_takes_jaxs_own_product():
+    # One product with the kernel that is formed; unplanned there would be one with each factor.
+    assert python("-c", LATE, KFC_JAX_NATIVE="1").splitlines()[-1] == "1"
 
 
 def test_one_who_only_looks_changes_nothing():

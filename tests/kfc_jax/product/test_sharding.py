@@ -50,6 +50,22 @@ def run_on_two_axes() -> None:
     print("all right")
 
 
+def run_on_sequences() -> None:
+    """Samples have two leading axes, either of which may be split."""
+    mesh = jax.make_mesh((2, 4), ("data", "model"))
+    (wide,) = random_factors(STRUCTURE, dtype=np.float32)
+    x = np.random.default_rng(0).standard_normal((4, 8, STRUCTURE.inputs)).astype(np.float32)
+    with jax.set_mesh(mesh):
+        factors = jax.device_put(wide, PartitionSpec())
+        for spec in (("data", "model"), (None, "model"), ("model",), (None, None, "model")):
+            placed = jax.device_put(x, PartitionSpec(*spec))
+            product = jax.jit(lambda x: kronecker_matmul(x, [factors]))
+            close(product(placed), x.astype(float) @ dense_kernel(STRUCTURE, [wide]))
+            (of_x,) = jax.vjp(product, placed)[1](jnp.ones_like(product(placed)))
+            assert jax.typeof(of_x) == jax.typeof(placed)
+    print("all right")
+
+
 def check(structure, specs, batch, wrap):
     (wide,) = random_factors(structure, dtype=np.float32)
     rng = np.random.default_rng(1)
@@ -112,6 +128,10 @@ def test_factors_may_be_split_along_any_axis(call):
 
 def test_batch_and_factors_may_be_split_over_axes_of_their_own():
     assert python("-c", f"import {__name__} as t; t.run_on_two_axes()", **EIGHT) == "all right\n"
+
+
+def test_either_leading_axis_may_be_split():
+    assert python("-c", f"import {__name__} as t; t.run_on_sequences()", **EIGHT) == "all right\n"
 
 
 def test_without_a_mesh_nothing_is_split():

@@ -18,7 +18,14 @@ import numpy as np
 
 from kfc_jax import KroneckerStructure
 from kfc_jax.product.native.backward import backward_handler
+from kfc_jax.product.native.forming import (
+    Former,
+    forming_handler,
+    left_gradient_handler,
+    right_gradient_handler,
+)
 from kfc_jax.product.native.forward import forward_handler
+from kfc_jax.product.native.handler import Handler
 from kfc_jax.product.native.kernels import make_kernel
 from tests.kfc_jax.product.native.cases import fill, relative_errors, tolerance
 from tests.kfc_jax.product.native.frames import Buffer, Caller, compiled
@@ -61,7 +68,7 @@ class Guarded:
 
 
 def run(text: str, dtype: str, batch: int, *, left_first: bool) -> None:
-    """Runs forward and backward kernel of a structure of one term, in every way."""
+    """Runs all kernels of a structure of one term, in every way."""
     structure = KroneckerStructure.parse(text)
     case = fill(np.random.default_rng(0), structure, dtype, batch)
     (term,), ((a, b),) = structure.terms, case.factors
@@ -82,32 +89,53 @@ def run(text: str, dtype: str, batch: int, *, left_first: bool) -> None:
     of_samples, of_factors = (np.dtype(jnp.dtype(t)) for t in (dtype, kernels[0].compute))
     x, g = (array.astype(of_samples) for array in (case.x, case.g))
     a, b = (array.astype(of_factors) for array in (a, b))
-    handlers = [forward_handler(kernels[0]), backward_handler(kernels[1], kernels[1].slots(batch))]
-    arguments = [[x, a, b], [x, a, b, np.ascontiguousarray(b.transpose(0, 2, 1)), g]]
-    addresses = [compiled(handler) for handler in handlers]
+    forward = forward_handler(kernels[0])
+    backward = backward_handler(kernels[1], kernels[1].slots(batch))
+    b_turned = np.ascontiguousarray(b.transpose(0, 2, 1))
     for way in WAYS:
-        results = []
-        for handler, address, arrays in zip(handlers, addresses, arguments, strict=True):
-            read = [Guarded(array, way, is_result=False) for array in arrays]
-            written = [
-                Guarded(
-                    np.full([batch if n == -1 else n for n in array.shape], 7.0).astype(
-                        jnp.dtype(array.dtype)
-                    ),
-                    way,
-                    is_result=True,
-                )
-                for array in handler.results
-            ]
-            caller = Caller(threads=3, schedule=lambda task: task() or True)
-            error = caller.call(address, [r.buffer for r in read], [w.buffer for w in written])
-            assert not error, error
-            for guarded in (*read, *written):
-                guarded.check()
-            results.append([w.array for w in written])
-        (y,), (of_x, of_a, of_b, _) = results
+        (y,) = call(forward, [x, a, b], batch, way)
+        of_x, of_a, of_b, _ = call(backward, [x, a, b, b_turned, g], batch, way)
         errors = relative_errors(case, [y, of_x, of_a, of_b])
         assert max(errors) <= tolerance(case), f"{case}, {way}: {errors}"
+        check_forming(a, b, way)
+
+
+def check_forming(a: np.ndarray, b: np.ndarray, way: str) -> None:
+    """Forms the kernel of two factors, and takes its gradient back to them."""
+    (rank, n1, m1), (_, n2, m2) = a.shape, b.shape
+    former = Former(((n1, m1), (n2, m2)), rank, a.dtype.name)
+    of_kernel = np.random.default_rng(1).standard_normal((n1, n2, m1, m2)).astype(a.dtype)
+    rows = np.ascontiguousarray(a.transpose(1, 0, 2))
+    turned = np.ascontiguousarray(b.transpose(1, 2, 0))
+    (kernel,) = call(forming_handler(former), [rows, b], n1, way)
+    (of_a,) = call(left_gradient_handler(former), [of_kernel, turned], n1, way)
+    (of_b,) = call(right_gradient_handler(former), [of_kernel, rows], n2, way)
+    wide_a, wide_b, wide = (array.astype(np.float64) for array in (a, b, of_kernel))
+    for found, formula, operands in (
+        (kernel, "rip,rjq->ijpq", (wide_a, wide_b)),
+        (of_a, "ijpq,rjq->ipr", (wide, wide_b)),
+        (of_b, "ijpq,rip->jrq", (wide, wide_a)),
+    ):
+        expected = np.einsum(formula, *operands)
+        added = np.einsum(formula, *map(np.abs, operands))
+        error = np.max(np.abs(found - expected) / added)
+        assert error <= 8 * np.finfo(a.dtype).eps, f"{former}, {way}: {error}"
+
+
+def call(handler: Handler, arrays: list[np.ndarray], samples: int, way: str) -> list[np.ndarray]:
+    """Returns the results of a handler, all arrays being guarded."""
+    read = [Guarded(array, way, is_result=False) for array in arrays]
+    written = []
+    for result in handler.results:
+        shape = [samples if size == -1 else size for size in result.shape]
+        filled = np.full(shape, 7.0).astype(jnp.dtype(result.dtype))
+        written.append(Guarded(filled, way, is_result=True))
+    caller = Caller(threads=3, schedule=lambda task: task() or True)
+    error = caller.call(compiled(handler), [r.buffer for r in read], [w.buffer for w in written])
+    assert not error, error
+    for guarded in (*read, *written):
+        guarded.check()
+    return [w.array for w in written]
 
 
 def run_beyond() -> None:
