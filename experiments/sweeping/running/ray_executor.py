@@ -11,6 +11,7 @@ import os
 import socket
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 from experiments.sweeping.running.attempt import Attempt, Job, Outcome
@@ -171,6 +172,11 @@ def _init(ray: Any, address: str) -> None:
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a sweep sends nothing anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray 2.60: a cluster asks for the token of this user if there is one, which any local run
+    # leaves behind, but a program that connects to it shows the token only if it is told to.
+    token = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    if "RAY_AUTH_TOKEN" in os.environ or Path(token).exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     return ray

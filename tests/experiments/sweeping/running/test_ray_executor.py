@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import signal
 import socket
@@ -18,15 +19,16 @@ def test_without_ray_the_remedy_is_told(monkeypatch):
         RayExecutor()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ray():
-    return pytest.importorskip("ray", reason="Ray, an optional extra, is not installed")
+    """Says that Ray is there; how it is imported, and when, is the executor's business."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray, an optional extra, is not installed")
 
 
 @pytest.fixture(scope="module")
-def address():
+def address(ray):
     """The address of a cluster of this machine, which runs apart from the tests."""
-    pytest.importorskip("ray", reason="Ray, an optional extra, is not installed")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -56,7 +58,7 @@ def test_ray_on_this_machine_gives_the_results_that_subprocesses_give(ray, sweep
     assert [record.attempts for record in records] == [1, 2, 2]
     assert sweep.steps(1) == [1, 2, 3, 4]
     assert records[2].error.endswith("ValueError: the fake reason\n")
-    assert not ray.is_initialized()
+    assert not ray_executor._import_ray().is_initialized()
 
 
 def test_a_lost_ray_worker_loses_no_work_and_doubles_none(address, sweep, wait_until):
