@@ -6,6 +6,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+_WORDS: dict[tuple[str, bool | str], str] = {
+    ("compression.source", True): "fine-tuned",
+    ("compression.source", False): "from scratch",
+    ("distillation.teacher", True): "taught",
+    ("distillation.teacher", False): "no teacher",
+    ("optimizer.scale_factors", True): "multipliers",
+    ("optimizer.scale_factors", False): "no multipliers",
+}
+_PATTERNS = {
+    "data.num_validation": "{} validation images",
+    "train.num_epochs": "{} epochs",
+    "optimizer.factor_gain": "gain {}",
+}
+
 
 def count(number: float) -> str:
     """Returns a whole number with separated thousands: `431,080`."""
@@ -54,6 +68,18 @@ def value_text(value: Any, *, between: str = ",") -> str:
     if not isinstance(value, list | tuple):
         return str(value)
     return between.join(value_text(part, between="-") for part in value)
+
+
+def setting_words(field: str, value: bool | str) -> str:
+    """Returns the value of a config's field in words: `4 epochs`, `taught`, `weight decay 0.1`."""
+    if (field, value) in _WORDS:
+        return _WORDS[field, value]
+    if field in _PATTERNS and not isinstance(value, bool):
+        return _PATTERNS[field].format(value)
+    name = field.partition(".")[2].replace(".", " ").replace("_", " ") or field
+    if isinstance(value, bool):
+        return name if value else f"not {name}"
+    return f"{name} {value}"
 
 
 def code(text: str) -> str:

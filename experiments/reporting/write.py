@@ -29,7 +29,7 @@ from experiments.reporting.pictures import (
 )
 from experiments.reporting.sentences import headline, rate_findings, what_is_missing
 from experiments.reporting.tables import write_groups, write_rates, write_trials
-from experiments.reporting.trials import keep, read_runs
+from experiments.reporting.trials import folder_names, keep, read_runs
 
 # Files that a report does not always have, so that an earlier one may have left them.
 _MAY_BE_STALE = (
@@ -98,8 +98,9 @@ def write_report(
     searches = [(part.comparison, search) for part in parts for search, _ in part.rates]
     write_rates(out / "learning_rates", searches)
     (out / "summary.md").write_text(summary(parts, missing))
+    title = ", ".join(folder_names(workdirs))
     created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    (out / "index.html").write_text(page(runs, parts, missing, links, created))
+    (out / "index.html").write_text(page(runs, parts, missing, links, created, title))
     said = [
         f"{part.comparison.title}: {sentence}"
         for part in parts

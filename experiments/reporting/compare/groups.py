@@ -20,6 +20,7 @@ from experiments.reporting.compare.methods import (
     method_of,
     structure_of,
 )
+from experiments.reporting.compare.setting_names import setting_names
 from experiments.reporting.trials import MEASURES, SIZES, SPLITS
 from experiments.reporting.wording import settings_text
 from experiments.runs import Layer
@@ -36,8 +37,8 @@ class Comparison:
       model: name of the model.
       layer_names: the layers that differ between runs.
       runs: the table of finished runs, with the `method`, `structure`, `settings` (what else
-        distinguishes a run within the comparison; mostly empty), `trunk` (those of the model) and
-        sizes of the compared layers.
+        distinguishes a run within the comparison; mostly empty), `setting_name` (the same in a few
+        words), `trunk` (those of the model) and sizes of the compared layers.
       groups: a row for the runs that differ in their seed alone, by method, then by size: the
         columns of `runs`, where a measure is the mean, and beside it are its sample standard
         deviation `_std` (NaN for one seed) and its number of seeds `_n`. `is_best` says that no
@@ -185,6 +186,7 @@ def _compare_task(data: str, model: str, runs: pd.DataFrame) -> Comparison:
         label=[m.label_of(s) for m, s in zip(methods, runs.structure, strict=True)],
         special=fields,
         settings=[settings_text(own) for own in fields],
+        setting_name=setting_names(fields),
         trunk=[settings_text(own).replace("model.", "") for own in trunks],
     )
     # Without a seed nothing tells two runs to be the same.

@@ -21,12 +21,12 @@ from experiments.reporting.compare import Comparison, learning_rates, near_dense
 from experiments.reporting.pages.part import Part, Picture
 from experiments.reporting.sentences import headline, rate_findings
 from experiments.reporting.tables import (
-    METHOD,
     STRUCTURE,
     Column,
     Table,
     comparison_tables,
     error,
+    group_columns,
     number,
     rate_table,
 )
@@ -42,6 +42,7 @@ def page(
     missing: Sequence[str],
     links: Mapping[Path, str],
     created: str,
+    title: str,
 ) -> str:
     """Returns the page.
 
@@ -51,11 +52,11 @@ def page(
       missing: sentences on what the report lacks.
       links: by a trial's folder, the path to it from the page.
       created: when the report was made, for people.
+      title: what the report is on.
     """
-    sweeps = ", ".join(runs.sweep.unique())
     done = (runs.state == "done").sum()
     body = [
-        f"<header><h1>Report: {escape(sweeps)}</h1>"
+        f"<header><h1>Report: {escape(title)}</h1>"
         f'<p class="soft">{done} of {len(runs)} trials done. Made {escape(created)}.</p>',
         "</header>",
         "<main>",
@@ -75,7 +76,7 @@ def page(
             '<head><meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>Report: {escape(sweeps)}</title>",
+            f"<title>Report: {escape(title)}</title>",
             f"<style>\n{(_HERE / 'report.css').read_text()}</style></head>",
             "<body>",
             *body,
@@ -185,10 +186,11 @@ def _select(name: str, label: str, values: Sequence[Any], chosen: Any, text: Any
 
 
 def _group_table(comparison: Comparison, links: Mapping[Path, str]) -> str:
+    method, structure, *settings = group_columns(comparison)
     columns = [
-        METHOD,
-        STRUCTURE._replace(kind="name"),
-        *([Column("settings", "settings")] if comparison.has_settings else []),
+        method,
+        structure._replace(kind="name"),
+        *settings,
         *(error(f"{split} error", f"{split}_error") for split in comparison.splits),
         number("layer parameters", "layer_parameters"),
         number("fewer in layer", "layer_parameters_reduction", lambda saved: percent(saved, 2)),
@@ -310,6 +312,7 @@ def _data(comparison: Comparison, tolerance: float) -> dict[str, Any]:
     measures = [f"{split}_error{part}" for split in splits for part in ("", "_std", "_n")]
     groups = comparison.groups.assign(
         method=[method.key for method in comparison.groups.method],
+        settings=comparison.groups.setting_name,
         command=[record.command for record in comparison.groups.record],
     )
     columns = [*sizes, *(f"{size}_reduction" for size in sizes), *measures]

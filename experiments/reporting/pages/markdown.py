@@ -18,12 +18,10 @@ from experiments.reporting.compare import (
 from experiments.reporting.pages.part import Part
 from experiments.reporting.sentences import headline, rate_findings
 from experiments.reporting.tables import (
-    METHOD,
-    STRUCTURE,
-    Column,
     Table,
     comparison_tables,
     error,
+    group_columns,
     number,
     rate_grid,
     rate_table,
@@ -91,9 +89,7 @@ def _rows(comparison: Comparison, split: str) -> pd.DataFrame:
 def _structures(comparison: Comparison, groups: pd.DataFrame, split: str) -> Table:
     layer, total, flops = map(comparison.size_label, ("layer_parameters", "parameters", "flops"))
     columns = [
-        METHOD,
-        STRUCTURE,
-        *([Column("settings", "settings", kind="code")] if comparison.has_settings else []),
+        *group_columns(comparison),
         number(layer, "layer_parameters"),
         number("fewer", "layer_parameters_reduction", lambda saved: percent(saved, 2)),
         number(total, "parameters"),

@@ -29,11 +29,12 @@ def headline(comparison: Comparison, split: str, size: str, tolerance: float) ->
             )
         return sentences + against_low_rank_sentence(comparison, split)
     sentences, found = [], []
+    settings = f"{dense.setting_name}; " if dense.setting_name else ""
     for family in ("KFC", "low-rank"):
         own = groups[groups.family == family]
         smallest = near_dense.smallest_within(own, dense, tolerance, size)
         found.append(smallest)
-        near = f"within {points(tolerance)} of {_named(dense)} ({error_of(dense)} {split} error"
+        near = f"within {points(tolerance)} of dense ({settings}{error_of(dense)} {split} error"
         if smallest:
             sentences.append(
                 f"The smallest {family} model {near}, {_size(dense, size)}) is "
@@ -85,7 +86,7 @@ def _saved(comparison: Comparison, group: Any, size: str) -> str:
 
 def _named(group: Any) -> str:
     name = "dense" if group.method == DENSE else code(group.structure)
-    return f"{name} with {code(group.settings)}" if group.settings else name
+    return f"{name} ({group.setting_name})" if group.setting_name else name
 
 
 def _size(group: Any, size: str) -> str:

@@ -2,25 +2,26 @@
 
 - `Table`: columns of a data frame, with titles and formats, from which all text is made.
 - `Column`, `number`, `error`: what such a column is, and two kinds of it.
-- `METHOD`, `STRUCTURE`: columns that many tables have.
+- `STRUCTURE`: a column that many tables have.
+- `group_columns`: those that tell groups apart.
 - `comparison_tables`: the tables of a comparison that are not about learning rates.
 - `rate_table`: learning rates: every structure at its best rate.
 - `rate_grid`: learning rates: all errors, with a column for every rate.
 - `write_trials`, `write_groups`, `write_rates`: write CSV and Parquet.
 """
 
-from experiments.reporting.tables.comparisons import comparison_tables
+from experiments.reporting.tables.comparisons import comparison_tables, group_columns
 from experiments.reporting.tables.files import write_groups, write_rates, write_trials
 from experiments.reporting.tables.learning_rates import rate_grid, rate_table
-from experiments.reporting.tables.table import METHOD, STRUCTURE, Column, Table, error, number
+from experiments.reporting.tables.table import STRUCTURE, Column, Table, error, number
 
 __all__ = [
-    "METHOD",
     "STRUCTURE",
     "Column",
     "Table",
     "comparison_tables",
     "error",
+    "group_columns",
     "number",
     "rate_grid",
     "rate_table",

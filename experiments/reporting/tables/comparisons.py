@@ -1,7 +1,7 @@
 """The tables of a comparison that the summary and the page share, but for learning rates.
 
-They are of starts, of series (KFC against low rank, near dense, Pareto fronts), and of searches for
-settings.
+They are of starts, of series (KFC against low rank, near dense, Pareto fronts), of searches for
+settings, and of the settings themselves.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from experiments.reporting.compare import (
 from experiments.reporting.tables.other_settings import settings_grid
 from experiments.reporting.tables.table import (
     METHOD,
+    SETTINGS,
     STRUCTURE,
     Column,
     Table,
@@ -97,10 +98,15 @@ _FRONT = (
 
 @functools.lru_cache(maxsize=8)
 def comparison_tables(comparison: Comparison, split: str) -> list[Table]:
-    """Returns those of starts, of series and of a search for settings, where there is any."""
+    """Returns those of starts, of series, of a search and of settings, where there is any."""
     starts, grid = start_table(comparison, split), settings_grid(comparison, split)
-    found = [starts, *series_tables(comparison, split), grid]
+    found = [starts, *series_tables(comparison, split), grid, names_table(comparison)]
     return [table for table in found if table is not None and len(table.frame)]
+
+
+def group_columns(comparison: Comparison) -> list[Column]:
+    """Returns the columns that tell groups apart, the settings' only where these differ."""
+    return [METHOD, STRUCTURE, *([SETTINGS] if comparison.has_settings else [])]
 
 
 def start_table(comparison: Comparison, split: str) -> Table:
@@ -143,6 +149,15 @@ def series_tables(comparison: Comparison, split: str) -> list[Table]:
         for what, size in (("parameters", "parameters"), ("FLOPs", "flops"))
     ]
     return [table for table in tables if len(table.frame)]
+
+
+def names_table(comparison: Comparison) -> Table | None:
+    """Returns the table of the settings behind their short names; None if all are the same."""
+    if not comparison.has_settings:
+        return None
+    columns = (SETTINGS, code("in full", "settings"))
+    named = comparison.groups.drop_duplicates("settings")
+    return Table("names", "Settings", columns, named.sort_values("setting_name", kind="stable"))
 
 
 def series_names(series: Sequence[Series]) -> list[str]:

@@ -90,6 +90,7 @@ def difference(value: float, standard_error: float = math.nan) -> str:
 
 METHOD = Column("method", "method", lambda method: method.label)
 STRUCTURE = code("structure", "structure")
+SETTINGS = Column("settings", "setting_name")
 
 
 def _is_missing(value: Any) -> bool:

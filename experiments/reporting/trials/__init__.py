@@ -5,6 +5,7 @@
 - `STARTS`: where models may have started.
 - `unordered`: such a start without the reordering of hidden units.
 - `read_sweeps`: reads every trial of sweeps, runs and kept runs.
+- `folder_names`: what such folders are called.
 - `read_runs`: reads them as the tidy table of runs.
 - `run_table`: that table, of trials that were read.
 - `MEASURES`, `SIZES`: its columns of what was measured, and of what was counted.
@@ -12,7 +13,7 @@
 """
 
 from experiments.reporting.trials.kept_runs import keep
-from experiments.reporting.trials.read import read_sweeps
+from experiments.reporting.trials.read import folder_names, read_sweeps
 from experiments.reporting.trials.start_points import STARTS, unordered
 from experiments.reporting.trials.table_of_runs import MEASURES, SIZES, read_runs, run_table
 from experiments.reporting.trials.trial import SPLITS, Trial
@@ -23,6 +24,7 @@ __all__ = [
     "SPLITS",
     "STARTS",
     "Trial",
+    "folder_names",
     "keep",
     "read_runs",
     "read_sweeps",

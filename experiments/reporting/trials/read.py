@@ -29,13 +29,14 @@ def read_sweeps(paths: Sequence[str | os.PathLike[str]]) -> list[Trial]:
     if not paths:
         raise ValueError("There is nothing to report; name the --workdir of a sweep or of a run.")
     folders = [Path(path).expanduser().absolute() for path in paths]
-    names = [folder.name for folder in folders]
-    labels = [n if names.count(n) == 1 else str(p) for n, p in zip(names, paths, strict=True)]
-    return [
-        trial
-        for folder, label in dict(zip(folders, labels, strict=True)).items()
-        for trial in _read_sweep(folder, label)
-    ]
+    labels = dict(zip(folders, folder_names(paths), strict=True))
+    return [trial for folder, label in labels.items() for trial in _read_sweep(folder, label)]
+
+
+def folder_names(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Returns the folders' names; the whole path of those that have one name."""
+    names = [Path(path).expanduser().absolute().name for path in paths]
+    return [n if names.count(n) == 1 else str(p) for n, p in zip(names, paths, strict=True)]
 
 
 def _read_sweep(folder: Path, label: str) -> list[Trial]:

@@ -120,8 +120,44 @@ def test_structures_with_other_settings_are_said_to_have_them(tmp_path):
     folders.write_run(tmp_path / "s" / "b", folders.low_rank(1), 0, {"test": 0.2}, **rate)
     said = "\n".join(write_report([tmp_path / "s"], tmp_path / "report"))
     assert "The groups of lenet5 on mnist differ in settings" in said
-    assert "of dense with `optimizer.learning_rate=0.002` (1.00% test error)" in said
-    assert "the best is `rank 1` with `optimizer.learning_rate=0.01`: 20.00%." in said
+    assert "of dense (learning rate 0.002; 1.00% test error)" in said
+    assert "the best is `rank 1` (learning rate 0.01): 20.00%." in said
+
+
+def test_the_settings_behind_short_names_stand_in_full_below(tmp_path):
+    source = "runs/" + "dense-models-of-many-words/" * 20 + "seed=0"
+    for name, fc, rate in (("a", folders.DENSE, 0.002), ("b", folders.low_rank(1), 0.01)):
+        run = folders.write_run(
+            tmp_path / "s" / name, fc, 0, {"test": 0.01}, optimizer__learning_rate=rate
+        )
+    config = json.loads((run / "config.json").read_text())
+    config["compression"] = {"source": source, "weighted": True}
+    (run / "config.json").write_text(json.dumps(config))
+    said = write_report([tmp_path / "s"], tmp_path / "report")
+    assert max(map(len, said)) < 300
+    assert "is `rank 1` (fine-tuned)" in "\n".join(said)
+    summary = (tmp_path / "report" / "summary.md").read_text()
+    above, _, below = summary.partition("#### Settings")
+    assert "dense-models-of-many-words" not in above
+    row = next(line for line in below.splitlines() if line.startswith("| fine-tuned"))
+    assert source.replace("seed=0", "seed=*") in row
+    page = (tmp_path / "report" / "index.html").read_text()
+    above, _, below = page.partition("<h3>Settings</h3>")
+    assert "dense-models-of-many-words" not in above
+    assert "dense-models-of-many-words" in below
+
+
+@pytest.mark.parametrize("names", [["many"], ["many", "more"]])
+def test_the_page_is_called_by_its_folders_whatever_the_sweeps_were_called(tmp_path, names):
+    for name in names:
+        for old in ("first", "second"):
+            folders.write_run(tmp_path / old / name, folders.DENSE, 0, {"test": 0.01})
+        write_report([tmp_path / "first", tmp_path / "second"], tmp_path / name)
+    write_report([tmp_path / name for name in names], tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text()
+    title = f"Report: {', '.join(names)}"
+    assert f"<title>{title}</title>" in page
+    assert f"<h1>{title}</h1>" in page
 
 
 def test_several_data_sets_have_pictures_of_their_own_and_old_pictures_go(tmp_path):
