@@ -1,8 +1,8 @@
 """Reports on sweeps, finished or not: tables, pictures, one HTML page and a Markdown summary.
 
 python -m experiments.report runs/mnist-ranks [--out=report/] [--within=0.5]
-python -m experiments.report --fill=docs/results/mnist.md   writes a document's marked tables anew
-python -m experiments.report --index=results                writes the list of kept runs anew
+python -m experiments.report --fill=docs/results/mnist.md   a document's marked tables anew
+python -m experiments.report --index=results                the list of kept runs anew
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from experiments.reporting import fill, write_index, write_report
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # which keeps the lines
+    )
     parser.add_argument(
         "workdir",
         nargs="*",

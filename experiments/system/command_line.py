@@ -10,6 +10,8 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+_HELP = {"help", "helpshort", "helpfull", "helpxml", "?"}
+
 
 def run_app(main: Callable[[list[str]], None]) -> None:
     """Parses the command line and calls `main` with what is no flag."""
@@ -72,3 +74,6 @@ def _parse_flags(argv: list[str]) -> list[str]:
         fail(f"{error}\n--help lists the flags.")
     except (SyntaxError, TypeError, ValueError) as error:
         fail(f"--config cannot be read: {error}")
+    except SystemExit as ended:
+        # Absl's --help and its like end as mistakes do.
+        sys.exit(0 if _HELP & {arg.lstrip("-") for arg in argv[1:]} else ended.code)

@@ -82,7 +82,8 @@ def test_mistakes_on_the_command_line_are_told_in_a_line(start, tmp_path):
 
 
 def test_help_tells_what_to_type(start):
-    _, out, _ = outcome(start("--help"))
+    code, out, _ = outcome(start("--help"))
+    assert code == 0
     assert "python -m experiments.train --config=configs/mnist.py --workdir=runs/mnist" in out
     assert "--workdir" in out
 

@@ -195,6 +195,15 @@ def test_the_command_prints_the_headline_and_where_the_report_is(finished_sweep,
     assert str(out / "index.html") in printed
 
 
+def test_help_shows_every_use_on_a_line_of_its_own(capsys):
+    with pytest.raises(SystemExit) as ended:
+        report.main(["--help"])
+    assert ended.value.code == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for use in ("runs/", "--fill=", "--index="):
+        assert any(line.startswith(f"python -m experiments.report {use}") for line in lines)
+
+
 def test_one_workdir_has_its_report_inside_and_it_is_no_trial(tmp_path, capsys):
     sweep = folders.write_sweep(tmp_path / "s", [(folders.DENSE, 0.01)], seeds=(0,))
     for _ in range(2):
