@@ -79,7 +79,7 @@ ROOMS = {  # what each one may import, besides itself and the doors of `kfc_jax`
     "system": (),
     "runs": ("config", "system"),
     "models": ("runs",),
-    "data": (),
+    "data": ("system",),
     "training": ("config", "system", "runs", "models", "data"),
     "sweeping": ("config", "system", "runs", "training"),
     "reporting": ("config", "system", "runs"),

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from experiments.benchmarking.results import CaseResult, Results
 from experiments.reporting.pictures import style
@@ -59,7 +58,7 @@ def _figure(cases: list[CaseResult], title: str, machine: str) -> Figure:
             _panel(axes, of_layer, colours)
             axes.set_title(f"{layer[0]} → {layer[1]}")
             axes.set_ylim(low, high)
-            _fixed_ticks(axes, "y", style.log_ticks(low, high), lambda v: f"{v:g}x")
+            style.fix_ticks(axes, "y", style.log_ticks(low, high), lambda v: f"{v:g}x")
         for axes in list(figure.axes)[len(layers) :]:
             axes.set_axis_off()
         figure.axes[0].legend(fontsize=8)
@@ -81,12 +80,4 @@ def _panel(axes: Axes, cases: list[CaseResult], colours: dict[int, str]) -> None
         axes.plot(batches, speedups, "o-", color=colour, markersize=4, label=f"rank {rank}")
         axes.plot(batches, floors, "--", color=colour, linewidth=1, alpha=0.7)
     axes.plot([], [], "--", color="#777777", linewidth=1, label="at the floor")
-    _fixed_ticks(axes, "x", sorted({r.case.batch for r in cases}), lambda v: f"{v:g}")
-
-
-def _fixed_ticks(axes: Axes, axis: str, ticks: list, text) -> None:
-    artist = getattr(axes, f"{axis}axis")
-    artist.set_major_locator(FixedLocator(ticks))
-    artist.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
-    artist.set_minor_locator(NullLocator())
-    artist.set_minor_formatter(NullFormatter())
+    style.fix_ticks(axes, "x", sorted({r.case.batch for r in cases}), lambda v: f"{v:g}")

@@ -23,7 +23,7 @@ from experiments.benchmarking.results import CaseResult, Entry, Results, open_re
 from experiments.benchmarking.revisions import checked_out
 from experiments.benchmarking.timing import Timing, in_turns
 from experiments.runs import provenance
-from experiments.system import write_text
+from experiments.system import clock, write_text
 
 _COMPILING = 6.0  # seconds a case, about
 _FLOPS = 1e11  # a second, about
@@ -104,7 +104,7 @@ def _measure_all(
         results.save(out)
         work_done += _expected_seconds(case)
         left = (time.monotonic() - start) * (work / work_done - 1)
-        say(f"{_clock(left):>8} {tables.line(result)}")
+        say(f"{clock(left):>8} {tables.line(result)}")
     for name in networks:
         results.networks[name] = measure_network(name, 4 * options.seconds)
         results.save(out)
@@ -188,8 +188,3 @@ def _peers(options: Options) -> Iterator[list[PeerProcess]]:
 def _expected_seconds(case: Case) -> float:
     """Guesses how long a case takes, in a unit that is about seconds."""
     return _COMPILING + 15 * case.dense_flops / _FLOPS
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"

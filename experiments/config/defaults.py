@@ -64,5 +64,7 @@ def layer_fields(structure: str = "") -> dict[str, Any]:
     Args:
       structure: the text form of a sum of Kronecker products; empty: the layer is dense.
     """
-    kind = "kfc" if structure else "dense"
+    from kfc_jax.structures import DenseStructure, KroneckerStructure  # reports need no JAX
+
+    kind = (KroneckerStructure if structure else DenseStructure).kind
     return {"kind": kind, "structure": structure, "rank": 0, "num_factors": 2}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import jax
 
+from experiments.system import available_cores
 from kfc_jax.product import native_unavailable
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -31,7 +31,7 @@ def device() -> dict[str, Any]:
         "platform": first.platform,
         "kind": first.device_kind,
         "count": jax.device_count(),
-        "cpu_cores": os.cpu_count(),
+        "cpu_cores": len(available_cores()),
         # They round in another order than XLA's programs.
         "native_kernels": first.platform == "cpu" and not native_unavailable(),
     }

@@ -4,8 +4,9 @@
 - `FolderLock`, `lock_folder`: locks on folders, released when their holder dies.
 - `Interrupted`, `deferred_signals`: signals that stop a run at the end of a step.
 - `write_json`, `write_text`: files that a reader finds old or new, never in part.
+- `StatusLine`, `clock`: a line of progress, and a duration in it.
 - `shardings`: how arrays lie on the devices of a run.
-- `available_cores`, `available_gpus`: what this machine has for trials.
+- `available_cores`, `available_gpus`: what of this machine a process may use.
 """
 
 from experiments.system import command_line
@@ -13,12 +14,15 @@ from experiments.system.atomic_files import write_json, write_text
 from experiments.system.devices import available_cores, available_gpus, shardings
 from experiments.system.interruption import Interrupted, deferred_signals
 from experiments.system.locks import FolderLock, lock_folder
+from experiments.system.status_line import StatusLine, clock
 
 __all__ = [
     "FolderLock",
     "Interrupted",
+    "StatusLine",
     "available_cores",
     "available_gpus",
+    "clock",
     "command_line",
     "deferred_signals",
     "lock_folder",

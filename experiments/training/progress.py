@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
+
+from experiments.system import StatusLine, clock
 
 
 class Stopwatch:
@@ -46,17 +47,16 @@ class Progress:
     def __init__(self, num_steps: int, steps_per_epoch: int, stream: TextIO | None = None):
         self._num_steps = num_steps
         self._steps_per_epoch = steps_per_epoch
-        self._stream = stream or sys.stdout
-        self._is_open = False
+        self._line = StatusLine(stream)
 
     def update(self, step: int, metrics: dict[str, float]) -> None:
         """Shows where the training stands, from the numbers that go to the metrics."""
         seconds_left = (self._num_steps - step) / max(metrics["steps_per_second"], 1e-9)
-        self._show(
+        self._line.show(
             f"epoch {step / self._steps_per_epoch:.2f}/{self._num_steps // self._steps_per_epoch}"
             f"  step {step:,}/{self._num_steps:,}  loss {metrics['train/loss']:.4f}"
             f"  error {metrics['train/error']:.2%}  {metrics['steps_per_second']:.1f} steps/s"
-            f"  {_clock(seconds_left)} left  data wait {metrics['data_wait_fraction']:.1%}"
+            f"  {clock(seconds_left)} left  data wait {metrics['data_wait_fraction']:.1%}"
         )
         if "validation/error" in metrics:
             self.say(
@@ -66,24 +66,9 @@ class Progress:
 
     def say(self, message: str) -> None:
         """Writes lines that stay."""
-        self.close()
-        print(message, file=self._stream, flush=True)
+        self.close()  # where training stood stays above them
+        self._line.say(message)
 
     def close(self) -> None:
         """Ends the line that is being updated, if there is one."""
-        if self._is_open:
-            print(file=self._stream, flush=True)
-            self._is_open = False
-
-    def _show(self, line: str) -> None:
-        if self._stream.isatty():
-            print(f"\r\x1b[K{line}", end="", file=self._stream, flush=True)
-            self._is_open = True
-        else:
-            print(line, file=self._stream, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        self._line.close()

@@ -7,7 +7,6 @@ draw, nor how many examples there are.
 import functools
 import io
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from experiments.data.image_set import DataSet
 from experiments.data.tfds import make_builder, png, prepared_builder, read_builder
+from experiments.system import available_cores
 
 Draw = Callable[[np.random.Generator, int], tuple[UInt8[np.ndarray, "height width channels"], int]]
 """Draws the example of a number with a generator of its own; returns image and label."""
@@ -66,19 +66,13 @@ def drawn_examples(draw: Draw, split: str, size: int, name: str) -> Iterator[tup
 
 
 def _map(function: Callable[[range], list], items: list[range]) -> Iterator[list]:
-    processes = min(_cores(), len(items))
+    processes = min(len(available_cores()), len(items))
     if processes <= 1:
         yield from map(function, items)
         return
     # Not forked: JAX has threads in this process.
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         yield from pool.imap(function, items)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _draw_chunk(draw: Draw, split_key: int, numbers: range) -> list[tuple[bytes, int]]:

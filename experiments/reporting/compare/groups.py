@@ -217,7 +217,7 @@ def _compared_layers(models: Iterable[Sequence[Layer]]) -> tuple[str, ...]:
         if is_fully_connected(layer):
             made.setdefault(layer.name, set()).add((layer.kind, layer.structure))
     differing = tuple(name for name, ways in made.items() if len(ways) > 1)
-    replaced = tuple(n for n, ways in made.items() if any(kind != "dense" for kind, _ in ways))
+    replaced = tuple(n for n, ways in made.items() if any(kind != DENSE.key for kind, _ in ways))
     return differing or replaced or tuple(made)
 
 

@@ -48,6 +48,7 @@ class Method:
         return f"low rank, {structure}" if self == LOW_RANK else structure
 
 
+# The first of each have the names of the library's kinds, whose import would take JAX's seconds.
 DENSE = Method("dense", "dense", "#222222", "#eeeeee", "*", "-")
 KFC = Method("kfc", "KFC", "#0072b2", "#56b4e9", "o", "-")
 KFC_MIXED = Method("kfc_mixed", "KFC, mixed shapes", "#00805e", "#2fc99a", "D", "--")
@@ -72,16 +73,16 @@ def method_of(layers: Sequence[Layer]) -> Method:
 
     A kind of layer that has no method here is a method of its own, called by its name.
     """
-    kinds = sorted({layer.kind for layer in layers} - {"dense"})
+    kinds = sorted({layer.kind for layer in layers} - {DENSE.key})
     if not kinds:
         return DENSE
-    if kinds == ["low_rank"]:
+    if kinds == [LOW_RANK.key]:
         return LOW_RANK
-    if kinds == ["kfc", "low_rank"]:
+    if kinds == [KFC.key, LOW_RANK.key]:
         return COMBINED
-    if kinds != ["kfc"]:
+    if kinds != [KFC.key]:
         return _unknown(kinds)
-    structures = [layer.structure for layer in layers if layer.kind == "kfc"]
+    structures = [layer.structure for layer in layers if layer.kind == KFC.key]
     if any("+" in structure for structure in structures):
         return KFC_MIXED
     if any(structure.count("*") > 1 for structure in structures):
@@ -99,15 +100,15 @@ def in_order(methods: Iterable[Method]) -> list[Method]:
 def structure_of(layers: Sequence[Layer]) -> str:
     """Returns the structures of a model's fully connected layers as one text."""
     texts = [_text(layer) for layer in layers]
-    if len(set(texts)) == 1 and (len(texts) == 1 or texts[0] == "dense"):
+    if len(set(texts)) == 1 and (len(texts) == 1 or texts[0] == DENSE.key):
         return texts[0]
     return ", ".join(f"{layer.name} {text}" for layer, text in zip(layers, texts, strict=True))
 
 
 def _text(layer: Layer) -> str:
-    if layer.kind == "dense":
-        return "dense"
-    if layer.kind in ("kfc", "low_rank") or layer.structure.startswith(layer.kind):
+    if layer.kind == DENSE.key:
+        return DENSE.key
+    if layer.kind in (KFC.key, LOW_RANK.key) or layer.structure.startswith(layer.kind):
         return layer.structure
     # Two kinds may write their structures alike, and are not one for it.
     return f"{layer.kind} {layer.structure}"
@@ -116,7 +117,7 @@ def _text(layer: Layer) -> str:
 def _unknown(kinds: Sequence[str]) -> Method:
     """Returns a method for kinds without one; its look follows from its name alone."""
     key = "_and_".join(kinds)
-    label = key.replace("kfc", "KFC").replace("_", " ")
+    label = key.replace(KFC.key, KFC.label).replace("_", " ")
     number = zlib.crc32(key.encode())
     marker, line = _SPARE_LOOKS[number % len(_SPARE_LOOKS)]
     on_white, on_black = (

@@ -62,7 +62,7 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
     trunks = list(dict.fromkeys(groups.trunk))
     groups = groups[groups.method != DENSE]
     # Without its dense layers, which other groups replace.
-    layers = [tuple(layer for layer in own if layer.kind != "dense") for own in groups.layers]
+    layers = [tuple(layer for layer in own if layer.kind != DENSE.key) for own in groups.layers]
     groups = with_layers(groups, layers)
     groups["replaced"] = [tuple(layer.name for layer in own) for own in layers]
     groups = _with_unordered(groups)

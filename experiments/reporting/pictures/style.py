@@ -162,7 +162,7 @@ def rate_axis(axes: Axes, rates: Sequence[float]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     ticks = list(rates) if len(rates) <= _MOST_RATES else log_ticks(low, high)
-    _fix_ticks(axes, "x", ticks, lambda rate: f"{rate:g}")
+    fix_ticks(axes, "x", ticks, lambda rate: f"{rate:g}")
     axes.set_xlabel("learning rate (logarithmic)")
 
 
@@ -255,10 +255,11 @@ def _is_log(low: float, high: float) -> bool:
 def _set_ticks(
     axes: Axes, axis: str, low: float, high: float, text: Callable[[float], str], at_least: int
 ) -> None:
-    _fix_ticks(axes, axis, log_ticks(low, high, at_least), text)
+    fix_ticks(axes, axis, log_ticks(low, high, at_least), text)
 
 
-def _fix_ticks(axes: Axes, axis: str, ticks: Sequence[float], text: Callable[[float], str]) -> None:
+def fix_ticks(axes: Axes, axis: str, ticks: Sequence[float], text: Callable[[float], str]) -> None:
+    """Puts ticks at these values of the axis `x` or `y`, with their texts, and no others."""
     artist = getattr(axes, f"{axis}axis")
     artist.set_major_locator(FixedLocator(ticks))
     artist.set_major_formatter(FuncFormatter(lambda value, _: text(value)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from experiments.sweeping.running.trial_state import (
     STOPPED,
     TrialState,
 )
+from experiments.system import StatusLine, clock
 
 _TAIL_BYTES = 4_000
 _TERMINAL_SECONDS, _LOG_SECONDS = 1.0, 30.0
@@ -30,36 +30,28 @@ class SweepProgress:
     def __init__(self, workdir: Path, slots: int, stream: TextIO | None = None):
         """Shows the sweep in `workdir`, `slots` trials at once, on `stream` (standard output)."""
         self._workdir, self._slots = workdir, slots
-        self._stream = stream or sys.stdout
-        self._is_terminal = self._stream.isatty()
-        self._is_open = False
+        self._line = StatusLine(stream)
         self._next = 0.0
 
     def say(self, message: str) -> None:
         """Writes lines that stay."""
-        print("\r\x1b[K" * self._is_open + message, file=self._stream, flush=True)
-        self._is_open = False
+        self._line.say(message)
 
     def update(self, trial_states: list[TrialState], running_since: Mapping[str, float]) -> None:
         """Shows the status, if it is time for it; `running_since` is in `time.monotonic()`."""
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + (_TERMINAL_SECONDS if self._is_terminal else _LOG_SECONDS)
+        self._next = now + (_TERMINAL_SECONDS if self._line.is_terminal else _LOG_SECONDS)
         elapsed = {name: now - since for name, since in running_since.items()}
         line = status_line(trial_states, elapsed, self._slots, self._workdir)
-        if self._is_terminal:
-            width = os.get_terminal_size(self._stream.fileno()).columns
-            print(f"\r\x1b[K{line[: width - 1]}", end="", file=self._stream, flush=True)
-            self._is_open = True
-        else:
-            print(line, file=self._stream, flush=True)
+        if self._line.is_terminal:
+            line = line[: os.get_terminal_size(self._line.stream.fileno()).columns - 1]
+        self._line.show(line)
 
     def close(self) -> None:
         """Ends the line that is kept up to date."""
-        if self._is_open:
-            print(file=self._stream, flush=True)
-            self._is_open = False
+        self._line.close()
 
 
 def status_line(
@@ -77,7 +69,7 @@ def status_line(
     parts = [f"{counts[DONE]}/{len(trial_states)} done", f"{counts[RUNNING]} running"]
     parts += [f"{counts[state]} {state}" for state in (FAILED, STOPPED) if counts[state]]
     if (seconds := seconds_left(trial_states, elapsed, slots)) is not None:
-        parts.append(f"{_clock(seconds)} left")
+        parts.append(f"{clock(seconds)} left")
     running = [_running(workdir / name) for name in elapsed]
     return " | ".join([", ".join(parts), *running])
 
@@ -110,9 +102,3 @@ def _running(folder: Path) -> str:
         if metric in metrics:
             return f"{text}, {metric} {metrics[metric]:.2%}"
     return text
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -24,7 +24,7 @@ def drawn(split, size):
 
 @pytest.fixture
 def one_core(monkeypatch):
-    monkeypatch.setattr(drawing, "_cores", lambda: 1)
+    monkeypatch.setattr(drawing, "available_cores", lambda: tuple(range(1)))
 
 
 def test_examples_are_numbered_and_drawn_from_their_number_alone(one_core, monkeypatch):
@@ -44,7 +44,7 @@ def test_splits_are_different(one_core):
 
 def test_several_processes_draw_the_same_as_one(monkeypatch):
     monkeypatch.setattr(drawing, "_CHUNK", 2)
-    monkeypatch.setattr(drawing, "_cores", lambda: 1)
+    monkeypatch.setattr(drawing, "available_cores", lambda: tuple(range(1)))
     alone = drawn("train", 5)
-    monkeypatch.setattr(drawing, "_cores", lambda: 2)
+    monkeypatch.setattr(drawing, "available_cores", lambda: tuple(range(2)))
     assert drawn("train", 5) == alone

@@ -9,6 +9,7 @@ from experiments.reporting.compare import DENSE, LOW_RANK, compare
 from experiments.reporting.compare.methods import COMBINED, KFC, KFC_FACTORS, KFC_MIXED
 from experiments.reporting.trials import read_runs
 from experiments.reporting.wording import settings_text
+from kfc_jax.structures import DenseStructure, KroneckerStructure, LowRankStructure
 from tests.experiments.reporting import folders
 
 
@@ -21,6 +22,12 @@ def group_of(comparison, structure, settings=None):
     found = [g for g in comparison.groups.itertuples() if g.structure == structure]
     (group,) = [g for g in found if settings is None or g.settings == settings]
     return group
+
+
+def test_methods_of_one_kind_are_called_by_the_librarys_kind():
+    assert [method.key for method in (DENSE, KFC, LOW_RANK)] == [
+        kind.kind for kind in (DenseStructure, KroneckerStructure, LowRankStructure)
+    ]
 
 
 def test_settings_are_short_text():
