@@ -1,8 +1,4 @@
-"""A model and data of one's own: train it dense, compress it, train on, save it, load it.
-
-pip install .
-python examples/compress_own_model.py FOLDER
-"""
+"""Train a model of one's own, compress, train on, save (in runs/own-model or FOLDER), load."""
 
 import sys
 from pathlib import Path
@@ -24,9 +20,8 @@ model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(6)])
 
 def fit(model, params, steps):
     """Trains on the first 1,500 examples; factors, where there are any, keep up by the rule."""
-    optimizer = optax.chain(
-        optax.scale_by_adam(), kfc_jax.scale_factor_updates(), optax.scale_by_learning_rate(3e-3)
-    )
+    rule, rate = kfc_jax.scale_factor_updates(), optax.scale_by_learning_rate(3e-3)
+    optimizer = optax.chain(optax.scale_by_adam(), rule, rate)
 
     def loss(params):
         logits = model.apply({"params": params}, inputs[:1_500])
@@ -49,17 +44,15 @@ def report(name, model, params, size):
     print(f"{name}: {size:,} parameters, error {wrong.mean():.1%}")
 
 
-folder = Path(sys.argv[1])
+folder = Path(*sys.argv[1:2] or ["runs/own-model"])
 folder.mkdir(parents=True, exist_ok=True)
 dense = fit(model, model.init(jax.random.key(0), inputs[:1])["params"], 200)
-
 seen = kfc_jax.input_statistics(model, {"params": dense}, [inputs[:1_500]])
 plan = kfc_jax.plan_compression(dense, 0.2, method="kfc", statistics=seen, max_shapes=4)
 small, _ = kfc_jax.convert(dense, plan, statistics=seen)
 small = fit(kfc_jax.CompressedModel(model, plan.structures), small, 100)
 (folder / "plan.json").write_text(plan.to_json())
 (folder / "params.msgpack").write_bytes(serialization.to_bytes(small))
-
 plan = kfc_jax.CompressionPlan.from_json((folder / "plan.json").read_text())
 loaded = serialization.msgpack_restore((folder / "params.msgpack").read_bytes())
 print(plan)
