@@ -7,7 +7,8 @@ plan and by every strategy, low rank of the same size, and other libraries' laye
 
     --quick                       one layer, two batches: about 3 minutes on two cores
     --shapes=784x1024 --ranks=4 --batches=256 --passes=forward      some cases
-    --networks                    also whole training steps of LeNet and of the SVHN network
+    --networks                    also whole training steps of LeNet, of the SVHN network and of an
+                                  MLP, and each convolution of these alone
     --peers= --peers_python=...   no peers; or an environment of their own
     --against=REVISION            also this library at an earlier revision
     --calibrate --costs=FILE      instead, measure this machine's constants for the planner
@@ -46,7 +47,9 @@ _RANKS = flags.DEFINE_list("ranks", list(map(str, RANKS)), "Ranks.")
 _BATCHES = flags.DEFINE_list("batches", list(map(str, BATCHES)), "Batches.")
 _PASSES = flags.DEFINE_list("passes", list(PASSES), "forward; training: forward and backward.")
 _QUICK = flags.DEFINE_bool("quick", False, "A few cases; the flags above choose others.")
-_NETWORKS = flags.DEFINE_bool("networks", False, "Whole training steps too.")
+_NETWORKS = flags.DEFINE_bool(
+    "networks", False, "Whole training steps too, and convolutions alone."
+)
 _PEERS = flags.DEFINE_list("peers", list(LIBRARIES), f"Of {', '.join(LIBRARIES)}.")
 _PEERS_PYTHON = flags.DEFINE_string(
     "peers_python", sys.executable, "Interpreter of the environment that has the peers."

@@ -45,6 +45,17 @@ def test_the_wheel_holds_every_module_of_the_library_and_nothing_else(wheel):
     assert installed == expected | {"kfc_jax/py.typed"}
 
 
+def test_the_source_distribution_has_every_folder_of_the_repository():
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a clone")
+    folders = {path.partition("/")[0] for path in listed.stdout.split("\n") if "/" in path}
+    grafted = re.findall(r"^graft (\S+)", (ROOT / "MANIFEST.in").read_text(), re.MULTILINE)
+    assert folders == {*grafted}
+
+
 def test_one_version_is_told_everywhere(wheel):
     _, metadata = wheel
     assert f"\nVersion: {kfc_jax.__version__}\n" in metadata

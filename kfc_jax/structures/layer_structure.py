@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 DEFAULT_RANK = 8
 
 TRAINABLE_MATRIX_RANK = 0.5
-"""The fraction of a kernel's full matrix rank below which a structure starts well and trains badly.
+"""The fraction of a kernel's full matrix rank that a structure needs in order to be trained.
 
-It was measured in ``docs/compression.md``; planners and sweeps leave such structures out.
+Structures below it are bottlenecks, and planners and sweeps leave them out. The number is a choice:
+no kept run compares it with others.
 """
 
 Shapes = Mapping[str, tuple[int, ...]]
