@@ -19,6 +19,10 @@ def kernel_of(arrays, structure):
     return kernel[: structure.inputs, : structure.features].astype(np.float64)
 
 
+def test_every_contender_has_a_name_of_its_own():
+    assert len(set(NAMES)) == len(NAMES)
+
+
 @pytest.mark.parametrize(("shape", "batch"), [((12, 20), 9), ((23, 11), 1)])  # and a padded one
 def test_all_but_low_rank_compute_the_same_as_numpy(shape, batch):
     case = Case(*shape, 2, batch, "training")

@@ -62,10 +62,7 @@ def programs(draw):
     return structure, batch, Program((0,), strategy, split, draw(st.booleans()), chunk, Work())
 
 
-@settings(max_examples=25, deadline=None)
-@given(programs())
-def test_values_and_gradients_are_the_dense_kernels(case):
-    structure, batch, program = case
+def check_values_and_gradients(structure, batch, program):
     with jax.enable_x64(True):
         x, g, factors = random_arrays(structure, batch, "float64")
 
@@ -81,6 +78,20 @@ def test_values_and_gradients_are_the_dense_kernels(case):
         assert relative_error(y, np.asarray(x) @ dense_kernel(structure, factors)) < 1e-12
         errors = jax.tree.map(relative_error, found, expected)
         assert max(jax.tree.leaves(errors)) < 1e-12
+
+
+@settings(max_examples=25, deadline=None)
+@given(programs())
+def test_values_and_gradients_are_the_dense_kernels(case):
+    check_values_and_gradients(*case)
+
+
+@pytest.mark.parametrize("strategy", [s for s in LOOPED if s != "batched"])
+def test_factors_that_are_not_formed_into_two_are_contracted_in_turn(strategy):
+    structure = KroneckerStructure.parse("2:3x2*2x2*2x4")
+    chunk = {"per_sample": 1, "chunked": 2}.get(strategy, 5)
+    program = Program((0,), strategy, 0, True, chunk, Work())
+    check_values_and_gradients(structure, 5, program)
 
 
 TEXTS = ["3:3x4*5x2", "2:2x3*3x2*2x2+1:4x4*3x3", "2:5x4*5x5@24x19"]
