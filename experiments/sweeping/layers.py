@@ -13,7 +13,6 @@ from kfc_jax.structures import (
     TRAINABLE_MATRIX_RANK,
     DenseStructure,
     KroneckerStructure,
-    LayerStructure,
     LowRankStructure,
 )
 
@@ -34,12 +33,6 @@ def kfc(layer: str, structure: KroneckerStructure | str) -> Overrides:
 def low_rank(layer: str, rank: int) -> Overrides:
     """Returns the overrides that make `layer` a product of two matrices."""
     return {f"{layer}.kind": LowRankStructure.kind, f"{layer}.rank": rank}
-
-
-def stored_as(layer: str, structure: LayerStructure) -> Overrides:
-    """Returns the overrides with which `layer` has a structure of whatever kind."""
-    fields = structure.config_fields().items()
-    return {f"{layer}.{name}": value for name, value in fields if value}
 
 
 def structures_for(

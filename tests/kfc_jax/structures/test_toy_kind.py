@@ -21,13 +21,12 @@ import kfc_jax
 from experiments.models import costs_of_layers
 from experiments.models.layers import LayerSpec, fully_connected
 from experiments.reporting.compare.methods import method_of
-from experiments.sweeping.layers import stored_as
 from experiments.training.optimizers import make_optimizer
 from kfc_jax import CompressedModel, CompressionPlan, convert, plan_compression, to_dense
 from kfc_jax.decompose import DecompositionReport, InputStatistics, decompose_kernel
 from kfc_jax.layers import FactoredDense, layer_for
 from kfc_jax.product import dense_kernel
-from kfc_jax.structures import DenseStructure, LayerStructure, layer_kinds, read_layer_structure
+from kfc_jax.structures import LayerStructure, layer_kinds, read_layer_structure
 from tests.kfc_jax.reference import message_of
 
 # ------------------------------------------------------------------------------------- the kind
@@ -277,18 +276,10 @@ def test_it_is_counted_and_its_result_names_it():
     assert (method.label, method.is_kfc) == ("block diagonal", False)
 
 
-def test_a_sweep_overrides_with_it():
-    overrides = stored_as("model.fc1", BlockDiagonal(6, 12, 3))
-    assert overrides == {"model.fc1.kind": "block_diagonal", "model.fc1.structure": TEXT}
-    spec = LayerSpec(**{field.rpartition(".")[2]: value for field, value in overrides.items()})
-    layer = fully_connected(spec, 12, "fc1")
-    assert layer.resolve_structure(6) == BlockDiagonal(6, 12, 3)
-    # As the sweeps that are kept wrote them.
-    assert stored_as("fc", DenseStructure(6, 12)) == {"fc.kind": "dense"}
-    low_rank = read_layer_structure("rank 2", 6, 12)
-    assert stored_as("fc", low_rank) == {"fc.kind": "low_rank", "fc.rank": 2}
-    kfc = read_layer_structure("1:2x3*3x4", 6, 12)
-    assert stored_as("fc", kfc) == {"fc.kind": "kfc", "fc.structure": "1:2x3*3x4"}
+def test_a_config_with_its_fields_makes_its_layer():
+    structure = BlockDiagonal(6, 12, 3)
+    spec = LayerSpec(**structure.config_fields())
+    assert fully_connected(spec, 12, "fc1").resolve_structure(6) == structure
 
 
 def test_it_trains():
