@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from flax.traverse_util import flatten_dict
 class Checkpoints:
     """The newest checkpoints in a folder; an unfinished one is never seen.
 
-    Each one tells the structures of the model's layers in its metadata, for `read_structures`.
-
     Example::
 
       with Checkpoints(path) as checkpoints:
@@ -23,11 +20,8 @@ class Checkpoints:
           state, position = checkpoints.restore(like=state)
     """
 
-    def __init__(
-        self, path: Path, *, structures: dict[str, str] | None = None, max_to_keep: int = 2
-    ):
+    def __init__(self, path: Path, *, max_to_keep: int = 2):
         """Opens or creates the folder; `path` is absolute."""
-        self._metadata = {"structures": structures or {}}
         options = ocp.CheckpointManagerOptions(max_to_keep=max_to_keep)
         self._manager = ocp.CheckpointManager(path, options=options)
 
@@ -51,7 +45,7 @@ class Checkpoints:
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
         )
-        self._manager.save(step, args=args, custom_metadata=self._metadata)
+        self._manager.save(step, args=args)
         # Waiting costs milliseconds here, and the caller is free to donate the state's buffers.
         self._manager.wait_until_finished()
 
@@ -90,16 +84,6 @@ def read_parts(path: Path, like: dict[str, Any]) -> dict[str, Any]:
             partial_restore=True,
         )
         return checkpointer.restore(state, args=args)
-
-
-def read_structures(path: Path) -> dict[str, str]:
-    """Returns the structures of the newest checkpoint's layers by name, as `kfc_jax` reads them.
-
-    Raises:
-      FileNotFoundError: if there is no checkpoint.
-    """
-    metadata = json.loads((_newest(path) / "_CHECKPOINT_METADATA").read_text())
-    return (metadata.get("custom_metadata") or {}).get("structures", {})
 
 
 def has_checkpoint(path: Path) -> bool:

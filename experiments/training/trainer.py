@@ -17,7 +17,7 @@ from experiments.training import steps
 from experiments.training.optimizers import learning_rate_schedule, make_optimizer
 from experiments.training.progress import Progress, Stopwatch
 from experiments.training.run import Images, Run, load_images, make_start
-from experiments.training.start_from_dense import Start, structures_of
+from experiments.training.start_from_dense import Start
 from experiments.training.teacher import Teacher
 
 _STOPPING = "\nStopping: the step ends and the state is saved; once more to stop at once.\n"
@@ -64,9 +64,8 @@ def train(run: Run, images: Images, start: Start | None = None) -> dict[str, Any
       Diverged: if the loss is not finite; the last good checkpoint stays.
       Interrupted: if a signal stopped the run, after its state was saved.
     """
-    structures = structures_of(run.costs)
     with (
-        Checkpoints(run.folder.checkpoints, structures=structures) as checkpoints,
+        Checkpoints(run.folder.checkpoints) as checkpoints,
         deferred_signals(_STOPPING) as pending,
     ):
         trainer = _Trainer(run, images, checkpoints, start)

@@ -8,12 +8,11 @@ import pytest
 from experiments.data import ImageSet, TrainBatches
 from experiments.models import make_model
 from experiments.runs import read_run
-from experiments.runs.checkpoints import read_structures
 from experiments.system import Interrupted
 from experiments.training import prepare
 from experiments.training.check_config import checked_config
 from experiments.training.run import load_images, make_start
-from experiments.training.start_from_dense import source_statistics
+from experiments.training.start_from_dense import source_statistics, structures_of
 from experiments.training.trained_model import TrainedModel
 from kfc_jax import KroneckerStructure, to_dense
 from tests.experiments import tiny
@@ -145,16 +144,14 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(dense_run, tmp_path, mon
     assert {k: v for k, v in again.items() if k not in TIMES} == same
 
 
-def test_the_structures_travel_with_the_checkpoint(dense_run, tmp_path):
+def test_a_run_of_no_step_is_its_start_and_is_as_good_with_dense_kernels(dense_run, tmp_path):
     config = compressed(dense_run, model__fc2__kind="low_rank", model__fc2__rank=2)
     config.update_from_flattened_dict({"train.num_epochs": 0})
     result = tiny.train(config, tmp_path)
-    structures = read_structures(tmp_path / "checkpoints")
+    structures = structures_of(trained(tmp_path).costs)
     assert structures == {"fc1": STRUCTURE, "fc2": "rank 2"}
-    # Without a step of training the result is that of the start.
     assert result["steps"] == 0
     assert result["test"] == result["compression"]["before_training"]["test"]
-    # With them, the arrays are a dense model again, of the same errors.
     config.model.fc1.kind = config.model.fc2.kind = "dense"
     images = tiny.load().test
     dense = {"params": to_dense(trained(tmp_path).variables["params"], structures)}
