@@ -8,11 +8,11 @@ checked before it is run.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-import os
-import tempfile
 import threading
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,10 @@ def _pointer(address: int) -> Any:
 
 
 def _place(ir: str, host: Host) -> Path | None:
+    # Flags of JAX, which its types do not know.
     folder = getattr(jax.config, "jax_compilation_cache_dir", None)
-    if not folder or "://" in str(folder):
+    is_used = getattr(jax.config, "jax_enable_compilation_cache", True)
+    if not folder or "://" in str(folder) or not is_used:
         return None
     key = "\n".join([host.cpu, host.features, repr(binding.llvm_version_info), ir])
     return Path(folder) / _FOLDER / f"{hashlib.sha256(key.encode()).hexdigest()}.o"
@@ -122,13 +124,11 @@ def _keep(ir: str, host: Host, object_code: bytes) -> None:
     place = _place(ir, host)
     if place is None:
         return
-    temporary = None
+    temporary = place.with_name(f"{place.name}.{uuid.uuid4().hex}")  # with the user's permissions
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=place.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(object_code).digest() + object_code)
-        os.replace(temporary, place)
+        temporary.write_bytes(hashlib.sha256(object_code).digest() + object_code)
+        temporary.replace(place)
     except OSError:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()

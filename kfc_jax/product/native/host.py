@@ -16,7 +16,7 @@ import platform
 SWITCH = "KFC_JAX_NATIVE"
 """The environment variable that turns native kernels off, or makes them narrower: `0`, `avx2`."""
 
-_AVX2 = "avx2"
+_OFF, _AVX2 = "0", "avx2"
 _MIN_LLVMLITE = (0, 44)  # opaque pointers and the new pass manager
 _log = logging.getLogger(__name__)
 
@@ -44,11 +44,14 @@ class Host:
 def unavailable() -> str:
     """Returns why no native kernel can be made here; empty if they can.
 
-    The reason is logged once, so that a slow product is never a riddle.
+    The reason is logged once, as a warning unless they were turned off, so that a slow product is
+    never a riddle.
     """
     reason = _reason()
     if reason:
-        _log.info("Products are done by XLA's programs, not by native kernels: %s.", reason)
+        level = logging.INFO if os.environ.get(SWITCH) == _OFF else logging.WARNING
+        message = "Products on CPUs are done by XLA's programs, not by native kernels: %s."
+        _log.log(level, message, reason)
     return reason
 
 
@@ -80,9 +83,9 @@ def host() -> Host:
 
 
 def _reason() -> str:
-    switch = os.environ.get(SWITCH, "1")
+    switch = os.environ.get(SWITCH) or "1"
     if switch not in ("1", _AVX2):
-        return f"{SWITCH} is {switch!r}" + ("" if switch == "0" else f"; take 0, 1 or {_AVX2}")
+        return f"{SWITCH} is {switch!r}" + ("" if switch == _OFF else f"; take 0, 1 or {_AVX2}")
     try:
         import llvmlite
     except ImportError:

@@ -5,6 +5,7 @@ Without a rule the compiler would gather a batch that is sharded by `jit` before
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,12 +26,20 @@ def split_gradients(call: Callable[..., Any]) -> Callable[..., Any]:
     return _split(call, "b n, r i j, r k l, b m -> b n, r i j, r k l", sums=True)
 
 
+def _devices_along(mesh: Any, axes: str | tuple[str, ...] | None) -> int:
+    """Returns over how many devices some axes of a mesh split an array."""
+    names = (axes,) if isinstance(axes, str) else axes or ()
+    return math.prod(mesh.shape[name] for name in names)
+
+
 def _split(call: Callable[..., Any], rule: str, *, sums: bool) -> Callable[..., Any]:
     split = custom_partitioning(lambda *arrays: call(*arrays))
 
     def shardings(mesh: Any, arguments: Any, results: Any) -> tuple[Any, Any, Any]:
         batch = arguments[0].sharding.spec[:1]
         axes = batch[0] if batch else None
+        if sums and arguments[0].shape[0] % _devices_along(mesh, axes):
+            axes = None  # what fills up the last device's samples must not enter the sums
         of_samples, replicated = (NamedSharding(mesh, PartitionSpec(a)) for a in (axes, None))
         # Samples and their gradients have two axes, factors three.
         of_arguments = tuple(of_samples if a.ndim == 2 else replicated for a in arguments)

@@ -7,7 +7,6 @@ mapped factors.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 from collections.abc import Callable, Sequence
@@ -100,28 +99,48 @@ def make_primitive(
         ]
         if takes_samples and is_mapped == [True] + [False] * (len(arrays) - 1):
             x, *factors = arrays
-            (y,) = primitive.bind(x.reshape(-1, x.shape[-1]), *factors, **params)
-            return [y.reshape(*x.shape[:2], -1)], [0]
+            mapped, samples, inputs = x.shape
+            (y,) = primitive.bind(x.reshape(mapped * samples, inputs), *factors, **params)
+            return [y.reshape(mapped, samples, y.shape[1])], [0]
         in_axes = [0 if mapped else None for mapped in is_mapped]
         out = jax.vmap(program_of(params), in_axes=in_axes)(*arrays)
         return out, [0] * len(out)
 
+    def transpose(cotangents: Sequence[Any], *arrays: Any, **params: Any) -> list[Any]:
+        """Of an array in which it is linear, the others being known."""
+        unknown = [ad.is_undefined_primal(array) for array in arrays]
+
+        def of_unknown(*values: Array) -> list[Any]:
+            remaining = iter(values)
+            known = [next(remaining) if u else a for a, u in zip(arrays, unknown, strict=True)]
+            return program_of(params)(*known)
+
+        types = [array.aval for array in arrays if ad.is_undefined_primal(array)]
+        back = jax.linear_transpose(of_unknown, *types)
+        found = iter(back([ad.instantiate_zeros(cotangent) for cotangent in cotangents]))
+        return [next(found) if is_unknown else None for is_unknown in unknown]
+
     primitive.def_abstract_eval(abstract)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def compiled(params: tuple[tuple[str, Any], ...], *arrays: Any) -> Any:
-        return primitive.bind(*arrays, **dict(params))
-
-    primitive.def_impl(lambda *arrays, **params: compiled(tuple(params.items()), *arrays))
     mlir.register_lowering(primitive, lower)
     ad.primitive_jvps[primitive] = jvp
+    ad.primitive_transposes[primitive] = transpose
     batching.primitive_batchers[primitive] = batch
-    # Otherwise a lowering does not know the devices that a program is split over.
-    with contextlib.suppress(ImportError):
-        from jax._src.dispatch import prim_requires_devices_during_lowering
-
-        prim_requires_devices_during_lowering.add(primitive)
+    _let_jax_call(primitive)
     return primitive
+
+
+def _let_jax_call(primitive: Primitive) -> None:
+    """Lets JAX call a primitive outside of jit, and tell its lowering the devices of a program.
+
+    Nothing public does either; where it has moved, a call compiles anew, and no program is split.
+    """
+    try:
+        from jax._src.dispatch import apply_primitive, prim_requires_devices_during_lowering
+    except ImportError:
+        primitive.def_impl(lambda *a, **p: jax.jit(functools.partial(primitive.bind, **p))(*a))
+        return
+    primitive.def_impl(functools.partial(apply_primitive, primitive))
+    prim_requires_devices_during_lowering.add(primitive)
 
 
 def _listed(call: Callable[..., Any], *arrays: Array, **params: Any) -> list[Array]:

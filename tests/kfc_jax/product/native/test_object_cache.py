@@ -187,9 +187,9 @@ def test_a_file_in_the_place_of_the_folder_is_no_error(folder, object_code):
 @pytest.mark.parametrize(
     ("module", "function", "number"),
     [
-        (compiler.tempfile, "mkstemp", errno.EACCES),  # a folder that may only be read
+        (pathlib.Path, "write_bytes", errno.EACCES),  # a folder that may only be read
         (pathlib.Path, "mkdir", errno.EROFS),
-        (os, "replace", errno.ENOSPC),
+        (pathlib.Path, "replace", errno.ENOSPC),
     ],
 )
 def test_a_folder_that_cannot_be_written_is_no_error_and_gets_no_litter(
@@ -202,6 +202,22 @@ def test_a_folder_that_cannot_be_written_is_no_error_and_gets_no_litter(
     compiler._keep(IR, host(), object_code)
     assert compiler._kept(IR, host()) is None
     assert not folder.exists() or list(folder.iterdir()) == []
+
+
+def test_a_file_has_the_permissions_that_the_user_gives_new_files(folder, object_code):
+    compiler._keep(IR, host(), object_code)
+    (kept,) = folder.iterdir()
+    (other := folder / "other").touch()
+    assert kept.stat().st_mode == other.stat().st_mode
+
+
+def test_a_cache_that_is_turned_off_gets_nothing(folder, object_code):
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        compiler._keep(IR, host(), object_code)
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("place", [None, "", "gs://bucket/cache"])

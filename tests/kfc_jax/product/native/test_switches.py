@@ -74,8 +74,8 @@ def lines_of(output, beginning):
 def test_xlas_programs_do_the_work_with_one_line_of_log(before, environment, reason):
     output = python("-W", "error", "-c", PROCESS.format(before=before, after=""), **environment)
     assert lines_of(output, "LOG kfc_jax") == [
-        "LOG kfc_jax.product.native.host Products are done by XLA's programs, not by native "
-        f"kernels: {reason}."
+        "LOG kfc_jax.product.native.host Products on CPUs are done by XLA's programs, not by "
+        f"native kernels: {reason}."
     ]
     assert lines_of(output, "kernels:") == ["kernels: 0"]
     assert lines_of(output, "shown:") == ["shown: False"]
@@ -121,6 +121,19 @@ def set_features(monkeypatch, **features):
 
     monkeypatch.setattr(binding, "get_host_cpu_features", lambda: Features(features))
     set_machine(monkeypatch, "x86_64")
+
+
+@pytest.mark.parametrize(("value", "level"), [("0", "INFO"), ("AVX2", "WARNING")])
+def test_only_what_was_asked_for_is_said_quietly(value, level, forgotten, monkeypatch, caplog):
+    monkeypatch.setenv(native.SWITCH, value)
+    with caplog.at_level(logging.INFO, "kfc_jax"):
+        assert native.unavailable()
+    assert [record.levelname for record in caplog.records] == [level]
+
+
+def test_an_empty_switch_is_none(forgotten, monkeypatch):
+    monkeypatch.setenv(native.SWITCH, "")
+    assert not native.unavailable()
 
 
 UNFIT = {

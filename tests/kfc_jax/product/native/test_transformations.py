@@ -283,3 +283,52 @@ def test_shard_map_over_eight_devices():
 def test_any_sharding_by_jit_gives_the_same_values():
     # JAX 0.12 prints lines of its own before.
     assert python("-c", DEVICES + TWO_AXES, **EIGHT).splitlines()[-1] == "done"
+
+
+UNEVEN = """
+for rows in (13, 16):
+    cut = lambda x, a, b: jnp.exp(0.1 * x)[:rows]
+    function = lambda x, a, b: jnp.mean(t.ours(cut(x, a, b), a, b) ** 2)
+    expected = lambda x, a, b: jnp.mean(t.dense(cut(x, a, b), a, b) ** 2)
+    x, a, b = t.arrays(batch=16)
+    x = x.at[13:].set(jnp.nan) if rows == 13 else x
+    placed = jax.device_put(x, on_batch), *jax.device_put((a, b), everywhere)
+    found = jax.jit(jax.grad(function, argnums=(1, 2)))(*placed)
+    for mine, theirs in zip(found, jax.grad(expected, argnums=(1, 2))(x, a, b)):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+print("done")
+"""
+
+
+def test_samples_that_devices_cannot_share_evenly_enter_the_sums_once():
+    """XLA fills up the last device's share with whatever lies there."""
+    assert python("-c", DEVICES + UNEVEN, **EIGHT).splitlines()[-1] == "done"
+
+
+def test_without_jit_at_all():
+    with jax.disable_jit():
+        np.testing.assert_allclose(ours(*arrays()), dense(*arrays()), rtol=1e-5, atol=1e-5)
+
+
+def test_a_nan_that_a_kernel_makes_is_found_where_nans_are_looked_for():
+    x, a, b = arrays()
+    with jax.debug_nans(True):
+        for function in (ours, jax.jit(lambda *each: ours(*each) - 1)):
+            with pytest.raises(FloatingPointError, match="kfc_multiply"):
+                function(jnp.full_like(x, 3e38), a, b)
+
+
+@pytest.mark.parametrize("shape", [(3, 0, 21), (0, 5, 21), (0, 21)])
+def test_nothing_to_multiply(shape):
+    _, a, b = arrays()
+    function = jax.vmap(lambda x: ours(x, a, b)) if len(shape) == 3 else lambda x: ours(x, a, b)
+    assert function(jnp.zeros(shape)).shape == (*shape[:-1], 10)
+    assert jax.grad(lambda x: jnp.sum(function(x)))(jnp.zeros(shape)).shape == shape
+
+
+def test_the_transpose_of_what_is_linear():
+    x, a, b = arrays()
+    g = jnp.ones((BATCH, 10))
+    functions = (functools.partial(ours, forward_mode=True), dense)
+    mine, theirs = (jax.linear_transpose(lambda x, f=f: f(x, a, b), x)(g)[0] for f in functions)
+    np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
