@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 
 _SHORTEST_SAMPLE = 1e-3  # seconds; a sample repeats a faster function until it takes as long
+_WARMING = 5e-3  # seconds, at least, that a function is called before each sample of it
 _SAMPLES = (5, 60)
 _SLOW = 0.5  # seconds; a function this slow gets
 _SLOW_SAMPLES = 3
@@ -39,7 +40,9 @@ def in_turns(
     """Times functions in turns, after warming each up.
 
     All get the same share of the time, so that far slower ones get fewer samples; these are spread
-    evenly over the whole time.
+    evenly over the whole time. Before each sample a function is called for a while that does not
+    count: what another one leaves behind (freed memory, cold caches, a processor that has moved the
+    threads of a sleeping program to the same core) is not its own.
 
     Args:
       calls: functions that return when their work is done.
@@ -47,7 +50,7 @@ def in_turns(
       clock: gives the time in seconds.
     """
     share = seconds / max(1, len(calls))
-    repeats, samples = {}, {}
+    repeats, warming, samples = {}, {}, {}
     for name, call in calls.items():
         call()
         once = _sample(call, 1, clock)
@@ -55,7 +58,8 @@ def in_turns(
             once = min(once, _sample(call, 1, clock))
         once = max(once, 1e-9)
         repeats[name] = max(1, math.ceil(_SHORTEST_SAMPLE / once))
-        fitting = round(share / (repeats[name] * once))
+        warming[name] = max(1, math.ceil(_WARMING / once)) if len(calls) > 1 else 0
+        fitting = round(share / ((repeats[name] + warming[name]) * once))
         samples[name] = (
             _SLOW_SAMPLES if once > _SLOW else min(max(fitting, _SAMPLES[0]), _SAMPLES[1])
         )
@@ -64,6 +68,7 @@ def in_turns(
     for turn in range(rounds):
         for name, call in calls.items():
             if (turn + 1) * samples[name] // rounds > turn * samples[name] // rounds:
+                _sample(call, warming[name], clock)
                 times[name].append(_sample(call, repeats[name], clock))
     return {name: _summary(values) for name, values in times.items()}
 
@@ -72,7 +77,7 @@ def _sample(call: Callable[[], object], repeats: int, clock: Callable[[], float]
     start = clock()
     for _ in range(repeats):
         call()
-    return (clock() - start) / repeats
+    return (clock() - start) / max(1, repeats)
 
 
 def _summary(values: list[float]) -> Timing:

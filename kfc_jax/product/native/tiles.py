@@ -16,7 +16,7 @@ from kfc_jax.product.native.builder import BYTES, Code, Index, Value
 from kfc_jax.product.native.host import Host
 
 _MOST_ADDITIONS = 224  # written out in one turn of a tile's loop
-_LATENCY = 8.0  # additions that two units of a CPU have under way: 4 cycles each
+_LATENCY = 10.0  # additions that two units of a CPU have under way, 4 cycles each, and some slack
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,13 +25,16 @@ class Machine:
 
 def test_medians_and_quartiles_are_those_of_a_call():
     machine = Machine()
-    steady, varied = machine.function("a", 0.004), machine.function("b", 0.002, 0.004, 0.006)
+    steady, varied = (
+        machine.function("a", 0.004),
+        machine.function("b", *(n / 1e3 for n in range(2, 7))),
+    )
     timings = in_turns({"a": steady, "b": varied}, 4.0, clock=machine.clock)
     assert timings["a"].median == pytest.approx(0.004)
     assert timings["a"].low == pytest.approx(timings["a"].high)
     assert timings["b"].median == pytest.approx(0.004)
-    assert timings["b"].low == pytest.approx(0.002)
-    assert timings["b"].high == pytest.approx(0.006)
+    assert timings["b"].low == pytest.approx(0.003)
+    assert timings["b"].high == pytest.approx(0.005)
     assert timings["a"].samples == 60
 
 
@@ -45,11 +48,22 @@ def test_a_fast_function_is_repeated_within_a_sample():
 def test_turns_are_interleaved_and_slow_functions_get_few_of_them_spread_over_the_time():
     machine = Machine()
     fast, slow = machine.function("fast", 0.01), machine.function("slow", 0.1)
-    timings = in_turns({"fast": fast, "slow": slow}, 1.2, clock=machine.clock)
+    timings = in_turns({"fast": fast, "slow": slow}, 2.4, clock=machine.clock)
     assert (timings["fast"].samples, timings["slow"].samples) == (60, 6)
     turns = machine.log[6:]  # after the warm-up
-    gaps = "".join(name[0] for name in turns).split("s")
-    assert all(len(gap) == 10 for gap in gaps[:6])
+    gaps = "".join(name[0] for name in turns).split("ss")
+    assert all(len(gap) == 20 for gap in gaps[:6])
+
+
+def test_what_another_function_leaves_behind_is_not_counted():
+    machine = Machine()
+
+    def sleepy():
+        machine.now += 0.001 if machine.log and machine.log[-1] == "a" else 0.004
+        machine.log.append("a")
+
+    timings = in_turns({"a": sleepy, "b": machine.function("b", 0.01)}, 1.0, clock=machine.clock)
+    assert timings["a"].high == pytest.approx(0.001)
 
 
 def test_a_very_slow_function_gets_three_samples():
