@@ -115,3 +115,11 @@ def test_kept_runs_are_trials_of_their_sweeps(folder, monkeypatch):
     changed_since = {"regularisation": 28, "svhn_taught_slower": 27}
     assert len(others) == changed_since.get(folder, 0)
     assert "since" in KEPT[folder] or not others
+
+
+def test_tables_of_speed_are_those_of_the_kept_benchmarks():
+    text = (ROOT / "docs" / "performance.md").read_text()
+    kept = "\n".join(path.read_text() for path in sorted(RESULTS.glob("benchmark*/summary.md")))
+    rows = re.findall(r"^\| (?:\d+ -> \d+|[^|]+ \| [<>]= [\d.]+) \|.*$", text, re.MULTILINE)
+    assert len(rows) > 40
+    assert [row for row in rows if row not in kept.splitlines()] == []

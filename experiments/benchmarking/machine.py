@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import os
 import platform
 import time
@@ -20,7 +19,7 @@ from experiments.runs import provenance
 from experiments.system import available_cores
 
 _SIDE = 2048  # of the matrices whose product gives the peak
-_SMALLEST_COPY, _LARGEST_COPY = 2**20, 2**27  # bytes read and written, by powers of two
+_SMALLEST_COPY, _LARGEST_COPY = 2**20, 2**27  # bytes read and written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,20 +55,20 @@ class PeakMeter:
           touched: bytes that are read and written in all: of few, a cache holds some, and a copy
             of as many is what a program can be held against. Default: more than caches hold.
         """
-        exponent = math.ceil(math.log2(min(max(touched, _SMALLEST_COPY), _LARGEST_COPY)))
-        calls = self._calls | {"copy": _copy_of(2**exponent)}
+        numbers = round(min(max(touched, _SMALLEST_COPY), _LARGEST_COPY) / 8)
+        calls = self._calls | {"copy": _copy_of(numbers)}
         timings = in_turns(calls, seconds)
         return Peaks(
             flops=2 * _SIDE**3 / timings["product"].low,
-            bandwidth=2**exponent / timings["copy"].low,
+            bandwidth=8 * numbers / timings["copy"].low,
             call_seconds=timings["nothing"].median,
         )
 
 
-@functools.cache
-def _copy_of(touched: int) -> CompiledCall:
-    """Returns a function that reads half as many bytes, and writes the other half."""
-    return compile_call(jnp.negative, (jnp.ones(touched // 8, jnp.float32),))
+@functools.lru_cache(maxsize=1)
+def _copy_of(numbers: int) -> CompiledCall:
+    """Returns a function that reads and writes some float32 numbers."""
+    return compile_call(jnp.negative, (jnp.ones(numbers, jnp.float32),))
 
 
 class LoadMeter:

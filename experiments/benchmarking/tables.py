@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from experiments.benchmarking.peer_layers import PEERS
+from experiments.benchmarking.peer_layers import EARLIER, PEERS
 from experiments.benchmarking.results import CONVOLUTION, CaseResult, NetworkResult, Results
-from experiments.benchmarking.targets import Outcome, Target, evaluate, over_best, over_floor
+from experiments.benchmarking.targets import (
+    Outcome,
+    Target,
+    evaluate,
+    over_best,
+    over_floor,
+    over_planned,
+)
 
 _WORST = 5
+_WORDS = {"forward": "forward", "training": "forward and backward"}
 _DISTURBED = 0.05
 _PEERS_HEAD = [name.replace("_", " ") for name in PEERS]
 HEADER = (
@@ -16,6 +24,15 @@ HEADER = (
     f" {'speed-up':>8} {'/best':>5} {'/floor':>6} {'einsum':>7} {'low rank':>8}"
     "  peers: time over planned's"
 )
+
+
+_RATIOS = {
+    "Dense over ours": over_planned("dense"),
+    "The earlier revision over ours": over_planned(EARLIER),
+    "Ours over the floor": over_floor,
+    "FastKron over ours": over_planned("fastkron"),
+    "LyCORIS LoKr over ours": over_planned("lycoris"),
+}
 
 
 def duration(seconds: float | None) -> str:
@@ -73,6 +90,7 @@ def summary(results: Results) -> str:
     if results.networks:
         networks = "\n".join(f"- {network_line(n)}" for n in results.networks.values())
         parts += ["## Whole training steps", networks]
+    parts += ["## Ratios", *_ratios(results)]
     parts += [
         "## Cases",
         "Times are medians; speed-up: dense over planned; einsum, low rank (with as many "
@@ -115,6 +133,46 @@ def _machine(results: Results) -> str:
         lines.append(text)
     lines += [f"- {peer}: {state}" for peer, state in results.peers.items()]
     return "\n".join(lines)
+
+
+def _ratios(results: Results) -> Iterator[str]:
+    """Yields a table of every ratio: a row a layer, a column a rank, a number a batch."""
+    cases = [result.case for result in results.cases.values()]
+    layers, ranks, batches, passes = (
+        list(dict.fromkeys(values))
+        for values in (
+            (f"{case.inputs} -> {case.features}" for case in cases),
+            (case.rank for case in cases),
+            (case.batch for case in cases),
+            (case.pass_ for case in cases),
+        )
+    )
+    found = {
+        (f"{r.case.inputs} -> {r.case.features}", r.case.rank, r.case.batch, r.case.pass_): r
+        for r in results.cases.values()
+    }
+    for title, ratio in _RATIOS.items():
+        values = {key: value for key, r in found.items() if (value := ratio(r)) is not None}
+        for pass_ in passes:
+            if not any(key[3] == pass_ for key in values):
+                continue
+            rows = [
+                f"{title}, {_WORDS[pass_]}, at batch {' / '.join(map(str, batches))}:",
+                "",
+                f"| layer | {' | '.join(f'rank {rank}' for rank in ranks)} |",
+                "| --- " * (1 + len(ranks)) + "|",
+            ]
+            for layer in layers:
+                cells = (
+                    " / ".join(_short(values.get((layer, rank, b, pass_))) for b in batches)
+                    for rank in ranks
+                )
+                rows.append(f"| {layer} | {' | '.join(cells)} |")
+            yield "\n".join(rows)
+
+
+def _short(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.0f}" if ratio >= 100 else f"{ratio:.3g}"
 
 
 def _targets(outcomes: list[Outcome]) -> Iterator[str]:

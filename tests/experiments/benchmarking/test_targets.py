@@ -64,6 +64,22 @@ def test_an_earlier_revision_is_beaten_on_average_and_everywhere():
     assert f"| >= 1.1 | 1 of 2 | 1.00 ({cases[1].case.key}) | 2.00 |" in text
 
 
+def test_ratios_stand_in_a_table_of_layers_ranks_and_batches():
+    text = tables.summary(
+        results(
+            result(case(1, 1), dense=300.0, planned=1.0),
+            result(case(1, 32), dense=2.5, planned=1.0),
+            result(case(4, 32), dense=0.5, planned=1.0),
+            result(case(1, 32, "training"), dense=7.0, planned=1.0),
+        )
+    )
+    assert "Dense over ours, forward, at batch 1 / 32:" in text
+    assert "| layer | rank 1 | rank 4 |\n" in text
+    assert "| 4096 -> 4096 | 300 / 2.5 | - / 0.5 |\n" in text
+    assert "| 4096 -> 4096 | - / 7 | - / - |\n" in text
+    assert "The earlier revision over ours" not in text
+
+
 def test_training_has_bounds_on_time_and_memory():
     one = result(
         case(4, 1024, "training"),
