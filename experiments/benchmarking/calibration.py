@@ -18,7 +18,7 @@ from experiments.benchmarking.compiled import CompiledCall, compile_call
 from experiments.benchmarking.fitting import Measurement, fit, quality
 from experiments.benchmarking.timing import in_turns
 from kfc_jax.product.cost_model import COSTS_VARIABLE, Costs, Work, costs_of, save_costs
-from kfc_jax.product.native import host_or_none
+from kfc_jax.product.native import host_of
 from kfc_jax.product.planner import candidate_programs
 from kfc_jax.product.program import Program
 from kfc_jax.product.strategies import gradients, multiply
@@ -127,7 +127,7 @@ def _ends(chunks: Sequence[int]) -> tuple[int, int]:
 @functools.lru_cache(maxsize=1024)
 def _programs(case: Case, costs: Costs) -> tuple[Program, ...]:
     backward = case.pass_ == "backward"
-    host = host_or_none() if jax.default_backend() == "cpu" else None
+    host = host_of(jax.default_backend())
     return tuple(
         candidate_programs(case.structure, case.batch, costs, backward=backward, host=host)
     )

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from experiments.benchmarking.cases import Case
 from kfc_jax import KroneckerStructure, kronecker_matmul, materialize
 from kfc_jax.product.cost_model import costs_of
-from kfc_jax.product.native import host_or_none
+from kfc_jax.product.native import host_of
 from kfc_jax.product.planner import make_plan, total
 from kfc_jax.product.program import STRATEGIES
 
@@ -138,7 +138,7 @@ def _two_matrices(x: Array, matrices: tuple[Array, Array]) -> Array:
 def _planned(case: Case, strategy: str) -> tuple[float, str]:
     """Returns FLOPs and plans, in words, of the passes of a case."""
     platform = jax.default_backend()
-    costs, host = costs_of(platform), host_or_none() if platform == "cpu" else None
+    costs, host = costs_of(platform), host_of(platform)
     flops, words = 0.0, []
     for backward in (False, True)[: 2 if case.pass_ == "training" else 1]:
         plan = make_plan(

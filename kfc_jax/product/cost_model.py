@@ -23,7 +23,7 @@ import math
 import os
 from pathlib import Path
 
-from kfc_jax.product.native import host_or_none
+from kfc_jax.product.native import host_of
 
 COSTS_VARIABLE = "KFC_JAX_COSTS"
 _AVX512_BYTES = 64
@@ -145,7 +145,7 @@ def costs_of(platform: str) -> Costs:
     name = _OTHER_NAMES.get(platform, platform)
     path = os.environ.get(COSTS_VARIABLE)
     measured = _read(path) if path else {}
-    if name == "cpu" and (host := host_or_none()) and host.vector_bytes < _AVX512_BYTES:
+    if (host := host_of(name)) and host.vector_bytes < _AVX512_BYTES:
         return measured.get(name, _SHIPPED_AVX2)
     return measured.get(name, _SHIPPED[name])
 

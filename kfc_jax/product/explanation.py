@@ -11,7 +11,7 @@ import numpy as np
 
 from kfc_jax.product.cost_model import Costs, Work, costs_of
 from kfc_jax.product.count_work import product
-from kfc_jax.product.native import host_or_none
+from kfc_jax.product.native import host_of
 from kfc_jax.product.planner import make_plan, total
 from kfc_jax.product.program import Program
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
@@ -135,7 +135,7 @@ def explain(
         raise ValueError(f"batch is {batch}; a plan needs at least 1 sample.")
     platform = platform or jax.default_backend()
     costs, dtype = costs_of(platform), np.dtype(dtype)
-    host = host_or_none() if platform == "cpu" else None
+    host = host_of(platform)
 
     def plan(structure: KroneckerStructure, batch: int) -> tuple[Program, ...]:
         return make_plan(

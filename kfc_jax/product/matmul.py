@@ -28,7 +28,7 @@ from jaxtyping import Array, Float, Real
 from kfc_jax.product.cost_model import costs_of
 from kfc_jax.product.dot_general import is_replaced
 from kfc_jax.product.factors import contract_in_order, form_kernel
-from kfc_jax.product.native import host_or_none
+from kfc_jax.product.native import host_of
 from kfc_jax.product.planner import make_plan
 from kfc_jax.product.program import Program, check_strategy
 from kfc_jax.product.sharding import gather, is_sharded_by_type, vary_alike
@@ -184,7 +184,7 @@ class _Call:
                 dtype=x.dtype.name,
                 strategy=self.strategy,
                 backward=backward,
-                host=host_or_none() if platform == "cpu" else None,
+                host=host_of(platform),
             )
             for platform in ("cpu", "tpu", "cuda")
         }

@@ -8,14 +8,14 @@ handed to XLA as a function that it calls. Where none can be made, XLA's own pro
 - `form`, `gradients_of_factors`: the kernel that two factors stand for, and the way back.
 - `Kernel`, `make_kernel`: what a product's code depends on, and what it costs.
 - `Former`, `COMPUTED_WITH`: what the code that forms a kernel depends on, and types it is made for.
-- `Host`, `host_or_none`: the CPU that kernels are made for.
+- `Host`, `host_of`: the CPU that kernels are made for.
 - `unavailable`: why there are no kernels, if there are none.
 - `SWITCH`: the environment variable that turns them off.
 """
 
 from kfc_jax.product.native.formed_kernels import COMPUTED_WITH, form, gradients_of_factors
 from kfc_jax.product.native.forming import Former
-from kfc_jax.product.native.host import SWITCH, Host, host_or_none, unavailable
+from kfc_jax.product.native.host import SWITCH, Host, host_of, unavailable
 from kfc_jax.product.native.kernels import Kernel, make_kernel
 from kfc_jax.product.native.products import gradients, multiply
 
@@ -28,7 +28,7 @@ __all__ = [
     "form",
     "gradients",
     "gradients_of_factors",
-    "host_or_none",
+    "host_of",
     "make_kernel",
     "multiply",
     "unavailable",

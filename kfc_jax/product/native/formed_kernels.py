@@ -15,7 +15,7 @@ from kfc_jax.product.native.forming import (
 )
 from kfc_jax.product.native.handler import Handler
 from kfc_jax.product.native.host import unavailable
-from kfc_jax.product.native.primitive import Program, is_registered, make_primitive
+from kfc_jax.product.native.primitive import StandIn, is_registered, make_primitive
 
 COMPUTED_WITH = ("float32", "float64")
 """Types of factors whose kernels are formed here."""
@@ -24,7 +24,7 @@ COMPUTED_WITH = ("float32", "float64")
 def form(
     a: Float[Array, "rank rows_a columns_a"],
     b: Float[Array, "rank rows_b columns_b"],
-    program: Program,
+    program: StandIn,
 ) -> Float[Array, "inputs features"]:
     """Returns ``sum_r A_r (x) B_r``, by a kernel of machine code where there is one.
 
@@ -41,7 +41,7 @@ def gradients_of_factors(
     a: Float[Array, "rank rows_a columns_a"],
     b: Float[Array, "rank rows_b columns_b"],
     of_kernel: Float[Array, "inputs features"],
-    program: Program,
+    program: StandIn,
 ) -> tuple[Array, Array]:
     """Returns the gradients of ``sum(of_kernel * form(a, b))`` by ``a`` and ``b``.
 
@@ -78,14 +78,14 @@ def _call(handler: Handler, rows: int, *arrays: Array) -> Array:
     return jax.ffi.ffi_call(handler.name, shape)(*arrays)
 
 
-def _form(a: Array, b: Array, *, program: Program) -> Array:
+def _form(a: Array, b: Array, *, program: StandIn) -> Array:
     if not (handlers := _handlers(a, b)):
         return program(a, b)
     (_, n1, m1), (_, n2, m2) = a.shape, b.shape
     return _call(handlers[0], n1, a.transpose(1, 0, 2), b).reshape(n1 * n2, m1 * m2)
 
 
-def _gradients(a: Array, b: Array, of_kernel: Array, *, program: Program) -> tuple[Array, Array]:
+def _gradients(a: Array, b: Array, of_kernel: Array, *, program: StandIn) -> tuple[Array, Array]:
     handlers = _handlers(a, b)
     if not handlers or of_kernel.dtype != a.dtype:
         return program(a, b, of_kernel)

@@ -55,9 +55,9 @@ def unavailable() -> str:
     return reason
 
 
-def host_or_none() -> Host | None:
-    """Returns the CPU that kernels are made for; None if none can be made."""
-    return None if unavailable() else host()
+def host_of(platform: str) -> Host | None:
+    """Returns the CPU that kernels of a platform are made for; None if there are none."""
+    return None if platform != "cpu" or unavailable() else host()
 
 
 @functools.cache

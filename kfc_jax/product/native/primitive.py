@@ -23,7 +23,7 @@ from kfc_jax.product.native.host import host
 
 _log = logging.getLogger(__name__)
 
-Program = Callable[..., Any]
+StandIn = Callable[..., Any]
 """What XLA does in place of a kernel: hashable, and of the same arguments and results."""
 
 

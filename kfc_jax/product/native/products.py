@@ -15,7 +15,7 @@ from kfc_jax.product.native.handler import Handler
 from kfc_jax.product.native.host import unavailable
 from kfc_jax.product.native.kernels import Kernel, make_kernel
 from kfc_jax.product.native.partitioning import split_gradients, split_multiply
-from kfc_jax.product.native.primitive import Program, is_registered, make_primitive
+from kfc_jax.product.native.primitive import StandIn, is_registered, make_primitive
 
 
 def multiply(
@@ -23,7 +23,7 @@ def multiply(
     a: Float[Array, "rank rows_a columns_a"],
     b: Float[Array, "rank rows_b columns_b"],
     features: int,
-    program: Program,
+    program: StandIn,
     *,
     left_first: bool,
 ) -> Float[Array, "batch features"]:
@@ -46,7 +46,7 @@ def gradients(
     a: Float[Array, "rank rows_a columns_a"],
     b: Float[Array, "rank rows_b columns_b"],
     g: Float[Array, "batch features"],
-    program: Program,
+    program: StandIn,
     *,
     left_first: bool,
 ) -> tuple[Array, Array, Array]:
@@ -94,7 +94,7 @@ def _registered(kernel: Kernel, slots: int = 0) -> Handler | None:
 
 
 def _call_multiply(
-    x: Array, a: Array, b: Array, *, features: int, program: Program, left_first: bool
+    x: Array, a: Array, b: Array, *, features: int, program: StandIn, left_first: bool
 ) -> Array:
     kernel = _kernel_of((x, a, b), features, backward=False, left_first=left_first)
     handler = _registered(kernel) if kernel else None
@@ -105,7 +105,7 @@ def _call_multiply(
 
 
 def _call_gradients(
-    x: Array, a: Array, b: Array, g: Array, *, program: Program, left_first: bool
+    x: Array, a: Array, b: Array, g: Array, *, program: StandIn, left_first: bool
 ) -> tuple[Array, Array, Array]:
     kernel = _kernel_of((x, a, b), g.shape[1], backward=True, left_first=left_first)
     handler = _registered(kernel, kernel.slots(x.shape[0])) if kernel else None

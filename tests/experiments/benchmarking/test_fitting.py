@@ -7,7 +7,7 @@ import pytest
 from experiments.benchmarking.calibration import CASES, _work, calibrate
 from experiments.benchmarking.fitting import Measurement, fit, losses, quality
 from kfc_jax.product.cost_model import KINDS, Costs, Work, costs_of
-from kfc_jax.product.native import host_or_none
+from kfc_jax.product.native import host_of
 from kfc_jax.product.planner import candidate_programs
 
 TRUE = Costs(
@@ -86,12 +86,12 @@ def test_quality_counts_the_choices_that_lose():
 def test_work_of_a_program_follows_the_cache_size():
     costs = costs_of("cpu")
     case = next(c for c in CASES if c.batch == 512 and c.rank == 16 and c.pass_ == "forward")
-    for program in candidate_programs(case.structure, case.batch, costs, host=host_or_none()):
+    for program in candidate_programs(case.structure, case.batch, costs, host=host_of("cpu")):
         assert _work(case, program, costs, costs.cache) == program.work
     spilled = {
         cache: sum(
             _work(case, p, costs, cache).spilled
-            for p in candidate_programs(case.structure, case.batch, costs, host=host_or_none())
+            for p in candidate_programs(case.structure, case.batch, costs, host=host_of("cpu"))
         )
         for cache in (2**18, 2**30)
     }

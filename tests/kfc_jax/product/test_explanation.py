@@ -5,7 +5,7 @@ import pytest
 from kfc_jax import KroneckerStructure, explain
 from kfc_jax.compress.plan import LayerPlan
 from kfc_jax.product.cost_model import costs_of
-from kfc_jax.product.native import host_or_none
+from kfc_jax.product.native import host_of
 from kfc_jax.product.planner import make_plan, total
 from tests.kfc_jax.reference import message_of
 
@@ -13,7 +13,7 @@ from tests.kfc_jax.reference import message_of
 def test_it_is_the_plan_of_the_call():
     found = explain("16:28x32*28x32", 100, "cpu")
     structure = KroneckerStructure.parse("16:28x32*28x32")
-    plan = make_plan(structure, 100, costs_of("cpu"), host=host_or_none())
+    plan = make_plan(structure, 100, costs_of("cpu"), host=host_of("cpu"))
     assert found.programs == plan
     assert found.planned_flops == total(plan).flops + total(plan).native_flops
     assert found.seconds == costs_of("cpu").seconds(total(plan))

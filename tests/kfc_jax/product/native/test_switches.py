@@ -49,7 +49,7 @@ sys.meta_path.insert(0, Blocker())
 """
 NARROW = """
 from kfc_jax.product.native import compiler, forward, handler
-host = native.host_or_none()
+host = native.host_of("cpu")
 kernel = native.make_kernel(
     ((13, 7), (11, 33)), 2, 143, 231, "float32", 4, backward=False, left_first=True
 )
