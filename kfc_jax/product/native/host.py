@@ -17,7 +17,7 @@ SWITCH = "KFC_JAX_NATIVE"
 """The environment variable that turns native kernels off, or makes them narrower: `0`, `avx2`."""
 
 _OFF, _AVX2 = "0", "avx2"
-_MIN_LLVMLITE = (0, 44)  # opaque pointers and the new pass manager
+_MIN_LLVMLITE = (0, 45)  # earlier ones do not read pointers without a type
 _log = logging.getLogger(__name__)
 
 
@@ -92,7 +92,7 @@ def _reason() -> str:
         return "llvmlite is not installed (pip install 'kfc-jax[native]')"
     version = tuple(int(part) for part in llvmlite.__version__.split(".")[:2] if part.isdigit())
     if version < _MIN_LLVMLITE:
-        return f"llvmlite {llvmlite.__version__} is too old; 0.44 or newer is needed"
+        return f"llvmlite {llvmlite.__version__} is too old; 0.45 or newer is needed"
     if platform.machine() not in ("x86_64", "AMD64", "arm64", "aarch64"):
         return f"there are no kernels for {platform.machine()}"
     try:

@@ -249,7 +249,7 @@ def test_forward_mode_reaches_the_layer():
     x = jnp.ones((4, 15))
     variables = layer.init(jax.random.key(0), x)
     y, tangent = jax.jvp(lambda x: layer.apply(variables, x), (x,), (x,))
-    np.testing.assert_allclose(y - variables["params"]["bias"], tangent, rtol=1e-5)
+    np.testing.assert_allclose(y - variables["params"]["bias"], tangent, rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture

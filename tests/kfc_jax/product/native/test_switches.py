@@ -137,7 +137,7 @@ def test_an_empty_switch_is_none(forgotten, monkeypatch):
 
 
 UNFIT = {
-    "an old llvmlite": (lambda m: set_llvmlite_version(m, "0.43.0"), "llvmlite 0.43.0 is too old"),
+    "an old llvmlite": (lambda m: set_llvmlite_version(m, "0.44.0"), "llvmlite 0.44.0 is too old"),
     "an old jaxlib": (lambda m: set_jaxlib_version(m, 0, 7, 2), "jaxlib 0.7.2 was never tried"),
     "a new jaxlib": (lambda m: set_jaxlib_version(m, 0, 13, 0), "jaxlib 0.13.0 was never tried"),
     "jaxlib 1": (lambda m: set_jaxlib_version(m, 1, 9, 0), "jaxlib 1.9.0 was never tried"),
@@ -165,7 +165,7 @@ def test_what_is_unfit_is_said_once_and_xla_does_the_work(name, forgotten, monke
     np.testing.assert_allclose(y, x @ dense_kernel(structure, factors), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("version", ["0.44.0", "0.50.0", "0.45.1rc1", "1.0.0", "0.46.0.dev3+g1"])
+@pytest.mark.parametrize("version", ["0.45.0", "0.50.0", "0.45.1rc1", "1.0.0", "0.46.0.dev3+g1"])
 def test_newer_versions_of_llvmlite_are_taken(version, forgotten, monkeypatch):
     expected = native.unavailable()
     hosts.unavailable.cache_clear()
