@@ -7,6 +7,7 @@ same paths (a shared file system). Ray is optional: `pip install ray`.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import socket
 import time
@@ -18,6 +19,9 @@ from experiments.sweeping.running.attempt import Attempt, Job, Outcome
 from experiments.sweeping.running.executors import GRACE_SECONDS
 from experiments.sweeping.running.shares import Share, core_limits
 from experiments.system import available_cores, available_gpus
+
+
+_STOP = ".stop"
 
 
 class RayExecutor:
@@ -78,6 +82,7 @@ class RayExecutor:
             num_cpus=wanted["CPU"], num_gpus=wanted["GPU"], max_retries=0
         )(_run)
         self._tasks: dict[str, Any] = {}
+        self._folders: dict[str, Path] = {}
 
     @property
     def running(self) -> set[str]:
@@ -86,6 +91,8 @@ class RayExecutor:
 
     def start(self, job: Job) -> None:
         """Hands a job to Ray."""
+        (job.folder / _STOP).unlink(missing_ok=True)
+        self._folders[job.name] = job.folder
         self._tasks[job.name] = self._task.remote(job, self._share)
 
     def poll(self) -> dict[str, Outcome]:
@@ -104,7 +111,11 @@ class RayExecutor:
         return outcomes
 
     def stop(self, name: str) -> None:
-        """Cancels the trial's task, which then stops its process."""
+        """Cancels the trial's task, which then stops its process.
+
+        Ray's cancellation does not always reach a task that runs; a file in its folder does.
+        """
+        (self._folders[name] / _STOP).touch()
         self._ray.cancel(self._tasks[name])
 
     def close(self) -> None:
@@ -118,9 +129,13 @@ def _run(job: Job, share: Share) -> Outcome:
     """Runs a job on the worker; a cancellation arrives here as KeyboardInterrupt."""
     attempt = Attempt(job, share)
     try:
-        while (outcome := attempt.poll()) is None:
+        deadline = math.inf
+        while (outcome := attempt.poll()) is None and time.monotonic() < deadline:
+            if deadline == math.inf and (job.folder / _STOP).exists():
+                attempt.stop()
+                deadline = time.monotonic() + GRACE_SECONDS
             time.sleep(0.05)
-        return outcome
+        return outcome or Outcome(False, "It was stopped, and did not end in time.")
     except KeyboardInterrupt:
         attempt.stop()
         deadline = time.monotonic() + GRACE_SECONDS
