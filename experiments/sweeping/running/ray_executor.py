@@ -20,7 +20,6 @@ from experiments.sweeping.running.executors import GRACE_SECONDS
 from experiments.sweeping.running.shares import Share, core_limits
 from experiments.system import available_cores, available_gpus
 
-
 _STOP = ".stop"
 
 
