@@ -11,12 +11,11 @@ import numpy as np
 from flax.linen.dtypes import promote_dtype
 from flax.linen.linear import PromoteDtypeFn, default_kernel_init
 from flax.typing import DotGeneralT, Dtype, PrecisionLike
-from jax import lax
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Real
 
 from kfc_jax.layers.initializers import factor_initializer
-from kfc_jax.product import kronecker_matmul
+from kfc_jax.product import kronecker_matmul, low_rank_matmul
 from kfc_jax.structures import (
     KroneckerStructure,
     KroneckerTerm,
@@ -137,15 +136,12 @@ class KFCDense(FactoredDense):
       num_factors: number of factors of the balanced term.
       strategy: how to multiply by the factors, one of ``kfc_jax.product.STRATEGIES``.
         Default: what is predicted to be fastest for the batch and the platform.
-      forward_mode: whether ``jax.jvp``, ``jax.linearize`` and ``jax.jacfwd`` through the layer are
-        needed, see ``kronecker_matmul``.
     """
 
     structure: KroneckerStructure | KroneckerTerm | str | None = None
     rank: int | None = None
     num_factors: int = 2
     strategy: str = "auto"
-    forward_mode: bool = False
 
     def resolve_structure(self, inputs: int) -> KroneckerStructure:
         """Returns the structure for a kernel of ``(inputs, features)``.
@@ -194,7 +190,6 @@ class KFCDense(FactoredDense):
             precision=self.precision,
             dot_general=self._dot_general_replacement(),
             strategy=self.strategy,
-            forward_mode=self.forward_mode,
         )
 
 
@@ -249,11 +244,7 @@ class LowRankDense(FactoredDense):
         arrays: Mapping[str, Array],
     ) -> Float[Array, "*batch features"]:
         """Returns ``inputs @ u @ v``."""
-        outputs: Any = inputs
-        dot_general: Any = self._dot_general_replacement() or lax.dot_general
-        for name in structure.array_shapes:
-            contract = ((outputs.ndim - 1,), (0,))
-            outputs = dot_general(
-                outputs, arrays[name], (contract, ((), ())), precision=self.precision
-            )
-        return outputs
+        u, v = (arrays[name] for name in structure.array_shapes)
+        return low_rank_matmul(
+            inputs, u, v, precision=self.precision, dot_general=self._dot_general_replacement()
+        )

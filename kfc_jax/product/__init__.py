@@ -1,6 +1,7 @@
 """Multiplication by a kernel that is stored as factors, in the fastest way that is known.
 
 - `kronecker_matmul`: `x @ kernel`, factor by factor.
+- `low_rank_matmul`: `x @ u @ v` for two thin matrices.
 - `materialize`: the dense kernel that factors stand for.
 - `dense_kernel`: the dense kernel that a layer's arrays stand for, of whatever kind.
 - `explain`, `Explanation`: how a product will be done, and what it costs.
@@ -11,6 +12,7 @@
 
 from kfc_jax.product.explanation import Explanation, explain
 from kfc_jax.product.form_dense import dense_kernel
+from kfc_jax.product.low_rank import low_rank_matmul
 from kfc_jax.product.matmul import Factors, kronecker_matmul, materialize
 from kfc_jax.product.native import unavailable as native_unavailable
 from kfc_jax.product.program import STRATEGIES
@@ -22,6 +24,7 @@ __all__ = [
     "dense_kernel",
     "explain",
     "kronecker_matmul",
+    "low_rank_matmul",
     "materialize",
     "native_unavailable",
 ]

@@ -6,6 +6,9 @@ planned is compiled once and kept, so it must never be made of a product that is
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from jax import lax
 
 try:
@@ -13,7 +16,10 @@ try:
 except ImportError:  # a later version may define it elsewhere
     own_dot_general = lax.dot_general
 
-__all__ = ["is_replaced", "own_dot_general"]
+DotGeneral = Callable[..., Any]
+"""What may stand in its place."""
+
+__all__ = ["DotGeneral", "is_replaced", "own_dot_general"]
 
 
 def is_replaced() -> bool:

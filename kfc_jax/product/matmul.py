@@ -26,7 +26,8 @@ from jax import lax
 from jaxtyping import Array, Float, Real
 
 from kfc_jax.product.cost_model import costs_of
-from kfc_jax.product.dot_general import is_replaced
+from kfc_jax.product.derivatives import Product, differentiable
+from kfc_jax.product.dot_general import DotGeneral, is_replaced
 from kfc_jax.product.factors import contract_in_order, form_kernel
 from kfc_jax.product.native import host_of
 from kfc_jax.product.planner import make_plan
@@ -37,8 +38,6 @@ from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
 Factors = Sequence[Sequence[Float[Array | np.ndarray, "_ _ _"]]]
 """The factors ``(rank, n_k, m_k)`` of every term; a term has its own rank, a factor its shape."""
-
-DotGeneral = Callable[..., Any]
 
 
 def structure_of(factors: Factors) -> KroneckerStructure:
@@ -68,13 +67,12 @@ def kronecker_matmul(
     precision: lax.PrecisionLike = None,
     dot_general: DotGeneral | None = None,
     strategy: str = "auto",
-    forward_mode: bool = False,
 ) -> Float[Array, "*batch features"]:
     """Returns ``x @ kernel`` for the kernel that ``factors`` stand for.
 
-    Works under ``jit``, ``grad`` (any number of times), ``vmap``, ``remat`` and ``shard_map``, and
-    in any float type; the result has the promoted type of ``x`` and the factors. ``explain`` shows
-    how it is done.
+    Works under ``jit``, ``grad`` (any number of times), ``jvp``, ``vmap``, ``remat`` and
+    ``shard_map``, and in any float type; the result has the promoted type of ``x`` and the
+    factors. ``explain`` shows how it is done.
 
     Args:
       x: the inputs ``(..., inputs)``, of any real type; leading axes may be absent or empty.
@@ -86,9 +84,6 @@ def kronecker_matmul(
         one after the other, the whole batch at once, by the same products for every batch.
       strategy: how to multiply, one of ``kfc_jax.product.STRATEGIES``; ``auto``: what is
         predicted to be fastest.
-      forward_mode: whether forward-mode differentiation (``jax.jvp``, ``jax.linearize``,
-        ``jax.jacfwd``) of this product is needed. The gradient then follows the forward pass's
-        plan. Forward over reverse, ``jax.jvp`` of ``jax.grad``, works without it.
 
     Raises:
       ValueError: if the factors do not have the structure's shapes or form no structure (a rank
@@ -120,8 +115,7 @@ def kronecker_matmul(
         y = _factor_by_factor(structure, dot, flat, arrays)
     else:
         flat, arrays = vary_alike(flat, arrays)
-        call = _Call(structure, precision, strategy)
-        y = _forward(call, flat, arrays, True) if forward_mode else _planned(call, flat, arrays)
+        y = differentiable(_Planned(structure, precision, strategy), flat, arrays)
     return y.reshape(*leading, structure.features)
 
 
@@ -162,12 +156,21 @@ def _checked(factors: Factors, structure: KroneckerStructure | None) -> Kronecke
 
 
 @dataclasses.dataclass(frozen=True)
-class _Call:
-    """What is static in a product."""
+class _Planned(Product):
+    """A product in the planned way, and its gradients: what is static in both."""
 
     structure: KroneckerStructure
     precision: lax.PrecisionLike
     strategy: str
+
+    def multiply(self, x: Array, factors: Any) -> Array:
+        """Returns ``x @ kernel``; differentiated as it is, it keeps inputs and factors alone."""
+        return _multiply(self, x, factors)
+
+    def gradients(self, x: Array, factors: Any, g: Array, *, of_samples: bool) -> tuple[Array, Any]:
+        """Returns the gradients of inputs and factors, by a plan of their own."""
+        del of_samples  # no plan leaves them out
+        return _gradients(self, x, factors, g)
 
     def on_each_platform(
         self, run: Callable[..., Any], x: Array, *arrays: Any, backward: bool = False
@@ -196,36 +199,23 @@ class _Call:
 
 
 # Jitted, so that a call outside of jit does not trace and compile anew each time.
-@functools.partial(jax.jit, static_argnums=(0, 3), inline=True)
-def _forward(call: _Call, x: Array, factors: Any, recompute: bool) -> Array:
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _multiply(planned: _Planned, x: Array, factors: Any) -> Array:
     def run(plan: tuple[Program, ...], x: Array, factors: Any) -> Array:
-        outputs = (
-            multiply(program, call.structure, call.precision, x, factors, recompute=recompute)
-            for program in plan
-        )
+        outputs = (multiply(p, planned.structure, planned.precision, x, factors) for p in plan)
         return functools.reduce(operator.add, outputs)
 
-    return call.on_each_platform(run, x, factors)
+    return planned.on_each_platform(run, x, factors)
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=True)
-def _backward(call: _Call, x: Array, factors: Any, g: Array) -> tuple[Array, Any]:
+def _gradients(planned: _Planned, x: Array, factors: Any, g: Array) -> tuple[Array, Any]:
     def run(plan: tuple[Program, ...], x: Array, factors: Any, g: Array) -> tuple[Array, Any]:
-        each = [gradients(p, call.structure, call.precision, x, factors, g) for p in plan]
+        call = (planned.structure, planned.precision, x, factors, g)
+        each = [gradients(program, *call) for program in plan]
         return jax.tree.map(lambda *parts: functools.reduce(operator.add, parts), *each)
 
-    return call.on_each_platform(run, x, factors, g, backward=True)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _planned(call: _Call, x: Array, factors: Any) -> Array:
-    return _forward(call, x, factors, False)
-
-
-_planned.defvjp(
-    lambda call, x, factors: (_forward(call, x, factors, False), (x, factors)),
-    lambda call, kept, g: _backward(call, *kept, g),
-)
+    return planned.on_each_platform(run, x, factors, g, backward=True)
 
 
 def _factor_by_factor(

@@ -44,10 +44,10 @@ def multiply(
     precision: lax.PrecisionLike,
     x: Float[Array, "batch inputs"],
     factors: Factors,
-    *,
-    recompute: bool = False,
 ) -> Float[Array, "batch features"]:
     """Returns ``x`` times the kernel of the program's terms.
+
+    Differentiation of the result keeps ``x`` and the factors alone.
 
     Args:
       program: a program of a plan for ``structure``.
@@ -55,21 +55,20 @@ def multiply(
       precision: the precision of the products.
       x: the inputs.
       factors: the factors of all terms, also of those that the program does not multiply by.
-      recompute: whether differentiation of the result keeps ``x`` and the factors alone.
     """
     if program.strategy == "native":
         a, b = _merged(program, x, factors)
-        stand_in = _StandIn(program, structure, precision, recompute)
+        stand_in = _StandIn(program, structure, precision)
         left_first = program.left_first
         return native_multiply(x, a, b, structure.features, stand_in, left_first=left_first)
 
     def run(x: Array, factors: Factors) -> Array:
         prepared = _prepare(program, structure, precision, factors)
         step = functools.partial(_step, program, structure, precision, prepared)
-        return _map(program, jax.checkpoint(step) if recompute and not forms_kernel else step, x)
+        return _map(program, step if forms_kernel else jax.checkpoint(step), x)
 
     forms_kernel = program.strategy == "materialize"  # then the kernel is not kept either
-    return (jax.checkpoint(run) if recompute and forms_kernel else run)(x, factors)
+    return (jax.checkpoint(run) if forms_kernel else run)(x, factors)
 
 
 def gradients(
@@ -139,13 +138,11 @@ class _InPlaceOfNative:
 class _StandIn(_InPlaceOfNative):
     """The product."""
 
-    recompute: bool
-
     def __call__(self, x: Array, a: Array, b: Array) -> Array:
         factors = ((a.astype(x.dtype), b.astype(x.dtype)),)
         x = _padded(x, self.merged.inputs)
-        call = (self.otherwise, self.merged, self.precision, x, factors)
-        return multiply(*call, recompute=self.recompute)[:, : self.structure.features]
+        y = multiply(self.otherwise, self.merged, self.precision, x, factors)
+        return y[:, : self.structure.features]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,8 @@ for exactly one term of two factors, compiled by LLVM, which comes in the wheel 
 handed to XLA as a function that it calls. Where none can be made, XLA's own programs do the work.
 
 - `multiply`, `gradients`: the product with a term of two factors, and its gradients.
+- `multiply_low_rank`, `gradients_low_rank`: the product with two thin matrices, and its gradients;
+  `suits_low_rank`: whether it gains by them.
 - `form`, `gradients_of_factors`: the kernel that two factors stand for, and the way back.
 - `Kernel`, `make_kernel`: what a product's code depends on, and what it costs.
 - `Former`, `COMPUTED_WITH`: what the code that forms a kernel depends on, and types it is made for.
@@ -17,6 +19,11 @@ from kfc_jax.product.native.formed_kernels import COMPUTED_WITH, form, gradients
 from kfc_jax.product.native.forming import Former
 from kfc_jax.product.native.host import SWITCH, Host, host_of, unavailable
 from kfc_jax.product.native.kernels import Kernel, make_kernel
+from kfc_jax.product.native.low_rank_products import (
+    gradients_low_rank,
+    multiply_low_rank,
+    suits_low_rank,
+)
 from kfc_jax.product.native.products import gradients, multiply
 
 __all__ = [
@@ -27,9 +34,12 @@ __all__ = [
     "Kernel",
     "form",
     "gradients",
+    "gradients_low_rank",
     "gradients_of_factors",
     "host_of",
     "make_kernel",
     "multiply",
+    "multiply_low_rank",
+    "suits_low_rank",
     "unavailable",
 ]

@@ -235,11 +235,19 @@ class Code:
         operands = ", ".join(f"{self.vector} {value}" for value in (a, b, c))
         return self.let(f"call {self.vector} @llvm.fma.{self._vector_name}({operands})")
 
+    def sum_of_lanes(self, vector: Value) -> Value:
+        """Returns the sum of a vector's numbers, added in pairs."""
+        add = f"@llvm.vector.reduce.fadd.{self._vector_name}"
+        return self.let(
+            f"call reassoc {self.number} {add}({self.number} 0.0, {self.vector} {vector})"
+        )
+
     def declarations(self) -> list[str]:
         """Returns the declarations of the functions that code of these vectors calls."""
         name, vector, mask = self._vector_name, self.vector, f"<{self.lanes} x i1>"
         return [
             f"declare {vector} @llvm.fma.{name}({vector}, {vector}, {vector})",
+            f"declare {self.number} @llvm.vector.reduce.fadd.{name}({self.number}, {vector})",
             f"declare {vector} @llvm.masked.load.{name}.p0(ptr, i32, {mask}, {vector})",
             f"declare void @llvm.masked.store.{name}.p0({vector}, ptr, i32, {mask})",
             "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",

@@ -21,9 +21,13 @@ def split_multiply(call: Callable[..., Any]) -> Callable[..., Any]:
     return _split(call, "b n, r i j, r k l -> b m", sums=False)
 
 
-def split_gradients(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns ``call(x, a, b, g)``; the factors' gradients are summed over the devices."""
-    return _split(call, "b n, r i j, r k l, b m -> b n, r i j, r k l", sums=True)
+def split_gradients(call: Callable[..., Any], *, of_samples: bool = True) -> Callable[..., Any]:
+    """Returns ``call(x, a, b, g)``; the factors' gradients are summed over the devices.
+
+    Those of the samples come first, unless they are left out.
+    """
+    of_x = "b n, " if of_samples else ""
+    return _split(call, f"b n, r i j, r k l, b m -> {of_x}r i j, r k l", sums=True)
 
 
 def _devices_along(mesh: Any, axes: str | tuple[str, ...] | None) -> int:
@@ -55,8 +59,7 @@ def _split(call: Callable[..., Any], rule: str, *, sums: bool) -> Callable[..., 
         def on_a_device(*arrays: Any) -> Any:
             out = call(*arrays)
             if sums and axes:
-                first, *rest = out
-                return (first, *(jax.lax.psum(part, axes) for part in rest))
+                return tuple(jax.lax.psum(r, axes) if r.ndim == 3 else r for r in out)
             return out
 
         return mesh, on_a_device, of_results, of_arguments

@@ -49,7 +49,7 @@ def multiply(
     """
     m, n, k = sizes
     lanes = code.lanes
-    row_parts, column_parts, _ = _tiling(code.host.registers, m, -(-n // lanes), k)
+    row_parts, column_parts, _ = tiling(code.host.registers, m, -(-n // lanes), k)
     first = 0
     for width, count in column_parts:
         # The last tile of the last column may end within a vector.
@@ -92,7 +92,7 @@ def half_cycles(sizes: tuple[int, int, int], host: Host, compute: str) -> float:
     """
     m, n, k = sizes
     lanes = host.vector_bytes // BYTES[compute]
-    return k * _tiling(host.registers, m, -(-n // lanes), k)[2]
+    return k * tiling(host.registers, m, -(-n // lanes), k)[2]
 
 
 def transpose(code: Code, rows: int, columns: int, source: Matrix, target: Value) -> None:
@@ -133,11 +133,21 @@ def _transpose_block(code: Code, sources: list[Value], targets: list[Value]) -> 
         code.do(f"store {four} {column}, ptr {target}, align {code.number_bytes}")
 
 
-_Runs = tuple[tuple[int, int], ...]
+Runs = tuple[tuple[int, int], ...]
+"""Sizes of tiles that lie one after the other: a size, and how many of it."""
+
+
+def turns_at_once(turns: int, additions: int) -> int:
+    """Returns how many turns of a tile's loop are written out in one; they divide all."""
+    return next(
+        u
+        for u in (8, 7, 6, 5, 4, 3, 2, 1)
+        if turns % u == 0 and (u == 1 or u * additions <= _MOST_ADDITIONS)
+    )
 
 
 @functools.cache
-def _tiling(registers: int, m: int, vectors: int, k: int) -> tuple[_Runs, _Runs, float]:
+def tiling(registers: int, m: int, vectors: int, k: int) -> tuple[Runs, Runs, float]:
     """Returns runs of equal tile heights, and of widths, that cover a product, and their cost.
 
     The cost of a tile is counted in half cycles for one number of the inner side: additions, loads,
@@ -161,7 +171,7 @@ def _tiling(registers: int, m: int, vectors: int, k: int) -> tuple[_Runs, _Runs,
     return *answer, best
 
 
-def _parts(total: int, count: int) -> _Runs:
+def _parts(total: int, count: int) -> Runs:
     """Splits a total into `count` parts of about equal size; returns (size, how many) of each."""
     base, more = divmod(total, count)
     return tuple((size, n) for size, n in ((base + 1, more), (base, count - more)) if n)
@@ -169,7 +179,7 @@ def _parts(total: int, count: int) -> _Runs:
 
 def _rows(
     code: Code,
-    parts: _Runs,
+    parts: Runs,
     widths: list[int],
     k: int,
     a: Matrix,
@@ -211,11 +221,7 @@ def _tile(
     sums = {
         (i, j): code.load(c_at(i, j), widths[j]) if add else "zeroinitializer" for i, j in cells
     }
-    unroll = next(
-        u
-        for u in (8, 7, 6, 5, 4, 3, 2, 1)
-        if k % u == 0 and (u == 1 or u * len(cells) <= _MOST_ADDITIONS)
-    )
+    unroll = turns_at_once(k, len(cells))
     with code.loop(k // unroll, carried=sums) as turn:
         a_k = code.at(a.pointer, code.mul(turn, unroll * a.column))
         b_k = code.at(b, code.mul(turn, unroll * b_row))

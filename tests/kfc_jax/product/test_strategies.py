@@ -97,10 +97,9 @@ def test_factors_that_are_not_formed_into_two_are_contracted_in_turn(strategy):
 TEXTS = ["3:3x4*5x2", "2:2x3*3x2*2x2+1:4x4*3x3", "2:5x4*5x5@24x19"]
 
 
-@pytest.mark.parametrize("forward_mode", [False, True])
 @pytest.mark.parametrize("strategy", ["auto", *STRATEGIES])
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_forced_strategy_changes_nothing_but_the_way(text, strategy, forward_mode):
+def test_a_forced_strategy_changes_nothing_but_the_way(text, strategy):
     structure = KroneckerStructure.parse(text)
     x, g, factors = random_arrays(structure, 19)
 
@@ -113,7 +112,6 @@ def test_a_forced_strategy_changes_nothing_but_the_way(text, strategy, forward_m
                 structure=structure,
                 precision="highest",
                 strategy=strategy,
-                forward_mode=forward_mode,
             )
 
         y, transpose = jax.vjp(product, x, factors)
@@ -225,7 +223,7 @@ def test_gradients_of_gradients():
 
 
 @pytest.mark.parametrize("transform", [jax.jvp, jax.linearize])
-def test_forward_mode_with_the_switch(transform):
+def test_forward_mode(transform):
     def tangents(product):
         def run(x, factors):
             if transform is jax.jvp:
@@ -235,17 +233,17 @@ def test_forward_mode_with_the_switch(transform):
 
         return run
 
-    check_alike(tangents, forward_mode=True)
+    check_alike(tangents)
 
 
 def test_forward_mode_passes_finite_differences():
     with jax.enable_x64(True):
-        planned, _, x, factors = product_and_reference(batch=3, forward_mode=True)
+        planned, _, x, factors = product_and_reference(batch=3)
         check_grads(loss_of(planned), (x, factors), order=2, atol=1e-4, rtol=1e-4)
 
 
 def test_forward_mode_reaches_the_layer():
-    layer = KFCDense(8, structure="3:3x4*5x2", forward_mode=True)
+    layer = KFCDense(8, structure="3:3x4*5x2")
     x = jnp.ones((4, 15))
     variables = layer.init(jax.random.key(0), x)
     y, tangent = jax.jvp(lambda x: layer.apply(variables, x), (x,), (x,))
@@ -332,21 +330,16 @@ def test_a_training_step_keeps_only_inputs_and_factors():
     assert own - 2 * dense_output < (temporaries(naive) - 2 * dense_output) / 5
 
 
-@pytest.mark.parametrize("forward_mode", [False, True])
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_what_is_kept_for_the_gradient_is_no_larger_than_inputs_and_factors(strategy, forward_mode):
+def test_what_is_kept_for_the_gradient_is_no_larger_than_inputs_and_factors(strategy):
     structure = KroneckerStructure.parse(
         "6:4x6*6x4"
     )  # intermediates and the kernel would be larger
     x, _, factors = random_arrays(structure, 40)
-    product = functools.partial(
-        kronecker_matmul, structure=structure, strategy=strategy, forward_mode=forward_mode
-    )
+    product = functools.partial(kronecker_matmul, structure=structure, strategy=strategy)
     _, transpose = jax.vjp(product, x, factors)
     kept = sum(leaf.size for leaf in jax.tree.leaves(transpose))
-    # In forward mode the factors may be kept in two layouts; and the number of the platform, where
-    # there are several plans.
-    assert kept <= x.size + 2 * structure.num_parameters + 1
+    assert kept <= x.size + structure.num_parameters
 
 
 def test_sums_over_samples_of_half_precision_are_kept_in_single_precision():

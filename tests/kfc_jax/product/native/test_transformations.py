@@ -155,9 +155,9 @@ def test_while_and_cond():
 
 
 @pytest.mark.parametrize("batch", [1, 5])
-def test_linearize_with_forward_mode(batch):
+def test_linearize(batch):
     each, tangents = (tuple(arrays(seed=seed, batch=batch)) for seed in (0, 1))
-    y, push = jax.linearize(functools.partial(ours, forward_mode=True), *each)
+    y, push = jax.linearize(ours, *each)
     expected, wanted = jax.jvp(dense, each, tangents)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(push(*tangents), wanted, rtol=1e-4, atol=1e-4)
@@ -329,6 +329,6 @@ def test_nothing_to_multiply(shape):
 def test_the_transpose_of_what_is_linear():
     x, a, b = arrays()
     g = jnp.ones((BATCH, 10))
-    functions = (functools.partial(ours, forward_mode=True), dense)
+    functions = (ours, dense)
     mine, theirs = (jax.linear_transpose(lambda x, f=f: f(x, a, b), x)(g)[0] for f in functions)
     np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
