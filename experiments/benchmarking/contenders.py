@@ -15,14 +15,16 @@ from jaxtyping import Array, Float
 
 from experiments.benchmarking.cases import Case
 from kfc_jax import KroneckerStructure, kronecker_matmul, materialize
+from kfc_jax.product import low_rank_matmul
 from kfc_jax.product.cost_model import costs_of
 from kfc_jax.product.native import host_of
 from kfc_jax.product.planner import make_plan, total
 from kfc_jax.product.program import STRATEGIES
 
-NAMES = ("dense", "einsum", "low_rank", "planned", *STRATEGIES)
+NAMES = ("dense", "einsum", "low_rank", "low_rank_by_xla", "planned", *STRATEGIES)
 """`einsum`: one `jnp.einsum` over the three operands; `low_rank`: two matrices with as many
-parameters; `planned`: our layer as it is; the rest: our layer by a forced strategy."""
+parameters, as `LowRankDense` multiplies by them, `low_rank_by_xla`: by two products; `planned`:
+our layer as it is; the rest: our layer by a forced strategy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,8 @@ def contenders(case: Case) -> Iterator[Contender]:
     yield contender("einsum", naive, factors, einsum_flops(structure, case.batch) * case.products)
     matrices = low_rank_matrices(structure)
     flops = 2 * case.batch * sum(matrix.size for matrix in matrices) * case.products
-    yield contender("low_rank", _two_matrices, matrices, flops)
+    yield contender("low_rank", lambda x, pair: low_rank_matmul(x, *pair), matrices, flops)
+    yield contender("low_rank_by_xla", lambda x, pair: x @ pair[0] @ pair[1], matrices, flops)
     for name in ("planned", *STRATEGIES):
         strategy = "auto" if name == "planned" else name
         flops, plan = _planned(case, strategy)
@@ -129,10 +132,6 @@ def floor_seconds(case: Case, peak_flops: float, bandwidth: float) -> float:
 
 def _ours(structure: KroneckerStructure, strategy: str, x: Array, factors: Any) -> Array:
     return kronecker_matmul(x, factors, structure=structure, strategy=strategy)
-
-
-def _two_matrices(x: Array, matrices: tuple[Array, Array]) -> Array:
-    return x @ matrices[0] @ matrices[1]
 
 
 def _planned(case: Case, strategy: str) -> tuple[float, str]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from experiments.benchmarking.peer_layers import EARLIER, PEERS
 from experiments.benchmarking.results import CONVOLUTION, CaseResult, NetworkResult, Results
 from experiments.benchmarking.targets import (
-    Outcome,
     Target,
+    Verdict,
     evaluate,
     over_best,
     over_floor,
@@ -175,7 +175,7 @@ def _short(ratio: float | None) -> str:
     return "-" if ratio is None else f"{ratio:.0f}" if ratio >= 100 else f"{ratio:.3g}"
 
 
-def _targets(outcomes: list[Outcome]) -> Iterator[str]:
+def _targets(outcomes: list[Verdict]) -> Iterator[str]:
     rows = ["| target | bound | holds in | worst | mean |", "| --- | --- | --- | --- | --- |"]
     for outcome in outcomes:
         target, worst = outcome.target, next(iter(outcome.ratios.items()), None)

@@ -32,7 +32,7 @@ class Target:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class Verdict:
     """How a target was met.
 
     Attributes:
@@ -58,7 +58,7 @@ class Outcome:
         return ratio <= self.target.limit if self.target.at_most else ratio >= self.target.limit
 
 
-def evaluate(results: Results) -> list[Outcome]:
+def evaluate(results: Results) -> list[Verdict]:
     """Returns the outcome of every target over all cases, and over the networks."""
     outcomes = [
         _outcome(target, {key: target.ratio(case) for key, case in results.cases.items()})
@@ -87,6 +87,11 @@ def over_floor(result: CaseResult) -> float | None:
     """Returns the planned product's time over the floor."""
     planned = result.seconds("planned")
     return planned / result.floor if planned else None
+
+
+def by_xla_over_low_rank(result: CaseResult) -> float | None:
+    """Returns the time of two products by XLA over that of the low-rank layer."""
+    return result.ratio("low_rank_by_xla", "low_rank")
 
 
 def memory_of_einsum(result: CaseResult) -> float | None:
@@ -208,6 +213,18 @@ TARGETS: Sequence[Target] = (
         True,
         _training(memory_of_einsum, 1024, 1024),
     ),
+    Target(
+        "low rank: two products by XLA / ours, forward and backward",
+        1.0,
+        False,
+        where(by_xla_over_low_rank, pass_="training"),
+    ),
+    Target(
+        "low rank: two products by XLA / ours, forward",
+        1.0,
+        False,
+        where(by_xla_over_low_rank, pass_="forward"),
+    ),
     Target("FastKron / planned, forward", 1.2, False, over_planned("fastkron")),
     Target(
         "LyCORIS LoKr / planned, forward",
@@ -222,7 +239,7 @@ NETWORKS = Target("dense / KFC, a whole training step of a network", 1.0, False,
 MLP = Target("dense / KFC, a whole training step of the MLP", 5.0, False, lambda _: None)
 
 
-def _outcome(target: Target, ratios: dict[str, float | None]) -> Outcome:
+def _outcome(target: Target, ratios: dict[str, float | None]) -> Verdict:
     known = {key: ratio for key, ratio in ratios.items() if ratio is not None}
     worst_first = sorted(known.items(), key=lambda item: item[1], reverse=target.at_most)
-    return Outcome(target, dict(worst_first))
+    return Verdict(target, dict(worst_first))

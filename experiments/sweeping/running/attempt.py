@@ -40,7 +40,7 @@ class Job:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class Ending:
     """How an attempt ended.
 
     Attributes:
@@ -70,32 +70,32 @@ class Attempt:
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
-    def poll(self) -> Outcome | None:
+    def poll(self) -> Ending | None:
         """Starts the process if it can be, and returns the outcome once there is one."""
         if not self._is_locked:
             self._is_locked = self._lock.acquire()
             if not self._is_locked:
                 return None
             if is_finished(self._job.folder):
-                return self._end(Outcome(is_done=True))
+                return self._end(Ending(is_done=True))
             if self._is_stopping:
-                return self._end(Outcome(False, "It was stopped before it started."))
+                return self._end(Ending(False, "It was stopped before it started."))
             try:
                 self._process = self._spawn()
                 self._lock.sign(self._process.pid)
             except OSError as error:
                 self.kill()
-                return self._end(Outcome(False, f"It could not be started: {error}."))
+                return self._end(Ending(False, f"It could not be started: {error}."))
         assert self._process is not None
         code = self._process.poll()
         if code is None:
             return None
         _signal_group(self._process.pid, signal.SIGKILL)  # what it may have left behind
         if is_finished(self._job.folder):
-            return self._end(Outcome(is_done=True))
+            return self._end(Ending(is_done=True))
         tail = log_tail(self._job.folder / "log.txt", self._log_start)
         reason = DIVERGED if code == DIVERGED_EXIT_CODE else None
-        return self._end(Outcome(False, f"{_describe(code)}\n{tail}", reason))
+        return self._end(Ending(False, f"{_describe(code)}\n{tail}", reason))
 
     def stop(self) -> None:
         """Asks the process to save its state and end; `poll` says when it has."""
@@ -138,7 +138,7 @@ class Attempt:
                 pass_fds=(self._lock.fileno(),),
             )
 
-    def _end(self, outcome: Outcome) -> Outcome:
+    def _end(self, outcome: Ending) -> Ending:
         self._lock.close()
         return outcome
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from experiments.sweeping.running.attempt import Attempt, Job, Outcome
+from experiments.sweeping.running.attempt import Attempt, Ending, Job
 from experiments.sweeping.running.shares import Share, shares
 from experiments.system import available_cores, available_gpus
 
@@ -32,7 +32,7 @@ class Executor(Protocol):
         """Starts a job; there must be a free slot."""
         ...
 
-    def poll(self) -> dict[str, Outcome]:
+    def poll(self) -> dict[str, Ending]:
         """Returns the outcomes of the trials that ended since the last call."""
         ...
 
@@ -76,7 +76,7 @@ class LocalExecutor:
         share = self._free.pop()
         self._attempts[job.name] = Attempt(job, share), share
 
-    def poll(self) -> dict[str, Outcome]:
+    def poll(self) -> dict[str, Ending]:
         """Returns the outcomes of the trials that ended since the last call."""
         outcomes = {}
         for name, (attempt, share) in list(self._attempts.items()):
@@ -96,11 +96,11 @@ class LocalExecutor:
             attempt.kill()
 
 
-def stop_all(executor: Executor, grace_seconds: float = GRACE_SECONDS) -> dict[str, Outcome]:
+def stop_all(executor: Executor, grace_seconds: float = GRACE_SECONDS) -> dict[str, Ending]:
     """Stops all that runs, and returns the outcomes of what ended within the grace period."""
     for name in executor.running:
         executor.stop(name)
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, Ending] = {}
     deadline = time.monotonic() + grace_seconds
     while executor.running and time.monotonic() < deadline:
         outcomes |= executor.poll()

@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from experiments.sweeping.running.attempt import Attempt, Job, Outcome
+from experiments.sweeping.running.attempt import Attempt, Ending, Job
 from experiments.sweeping.running.executors import GRACE_SECONDS
 from experiments.sweeping.running.shares import Share, core_limits
 from experiments.system import available_cores, available_gpus
@@ -94,7 +94,7 @@ class RayExecutor:
         self._folders[job.name] = job.folder
         self._tasks[job.name] = self._task.remote(job, self._share)
 
-    def poll(self) -> dict[str, Outcome]:
+    def poll(self) -> dict[str, Ending]:
         """Returns the outcomes of the trials that ended since the last call."""
         if not self._tasks:
             return {}
@@ -106,7 +106,7 @@ class RayExecutor:
             try:
                 outcomes[name] = self._ray.get(self._tasks.pop(name))
             except self._ray.exceptions.RayError as error:
-                outcomes[name] = Outcome(False, f"Its Ray worker was lost or stopped.\n{error}")
+                outcomes[name] = Ending(False, f"Its Ray worker was lost or stopped.\n{error}")
         return outcomes
 
     def stop(self, name: str) -> None:
@@ -124,7 +124,7 @@ class RayExecutor:
         self._ray.shutdown()
 
 
-def _run(job: Job, share: Share) -> Outcome:
+def _run(job: Job, share: Share) -> Ending:
     """Runs a job on the worker; a cancellation arrives here as KeyboardInterrupt."""
     attempt = Attempt(job, share)
     try:
@@ -134,7 +134,7 @@ def _run(job: Job, share: Share) -> Outcome:
                 attempt.stop()
                 deadline = time.monotonic() + GRACE_SECONDS
             time.sleep(0.05)
-        return outcome or Outcome(False, "It was stopped, and did not end in time.")
+        return outcome or Ending(False, "It was stopped, and did not end in time.")
     except KeyboardInterrupt:
         attempt.stop()
         deadline = time.monotonic() + GRACE_SECONDS

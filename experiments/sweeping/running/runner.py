@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.runs import RunFolder
-from experiments.sweeping.running.attempt import Job, Outcome
+from experiments.sweeping.running.attempt import Ending, Job
 from experiments.sweeping.running.executors import GRACE_SECONDS, Executor, stop_all
 from experiments.sweeping.running.halving import SuccessiveHalving
 from experiments.sweeping.running.hparams import write_hparams
@@ -233,7 +233,7 @@ class SweepRunner:
         job = Job(trial.name, folder, (*self.program, *arguments), Path.cwd(), self._environment())
         self.executor.start(job)
 
-    def _end(self, name: str, outcome: Outcome, *, is_stopping: bool = False) -> None:
+    def _end(self, name: str, outcome: Ending, *, is_stopping: bool = False) -> None:
         """Records how an attempt ended, and queues the trial again if it may be."""
         trial_state, folder = self.trial_states[name], self.workdir / name
         seconds = time.monotonic() - self._since.pop(name)
@@ -270,7 +270,7 @@ class SweepRunner:
             for name, outcome in stop_all(self.executor, self.grace_seconds).items():
                 self._end(name, outcome, is_stopping=True)
             for name in self.executor.running:
-                self._end(name, Outcome(False), is_stopping=True)
+                self._end(name, Ending(False), is_stopping=True)
         finally:
             self.executor.close()
             self.progress.close()

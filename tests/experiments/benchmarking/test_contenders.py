@@ -31,7 +31,7 @@ def test_all_but_low_rank_compute_the_same_as_numpy(shape, batch):
     seen = []
     for contender in contenders(case):
         seen.append(contender.name)
-        if contender.name == "low_rank":
+        if contender.name.startswith("low_rank"):
             continue
         with jax.default_matmul_precision("highest"):
             y, (of_x, of_parameters) = jax.jit(contender.function)(*contender.arguments)

@@ -27,6 +27,7 @@ from kfc_jax.product.native.forming import (
 from kfc_jax.product.native.forward import forward_handler
 from kfc_jax.product.native.handler import Handler
 from kfc_jax.product.native.kernels import make_kernel
+from kfc_jax.product.native.low_rank import ThinKernel, thin_handler
 from tests.kfc_jax.product.native.cases import fill, relative_errors, tolerance
 from tests.kfc_jax.product.native.frames import Buffer, Caller, compiled
 
@@ -122,6 +123,31 @@ def check_forming(a: np.ndarray, b: np.ndarray, way: str) -> None:
         assert error <= 8 * np.finfo(a.dtype).eps, f"{former}, {way}: {error}"
 
 
+def run_low_rank(sizes: tuple[int, int, int], dtype: str, batch: int) -> None:
+    """Runs the kernels of two thin matrices, in every way."""
+    n, r, m = sizes
+    rng = np.random.default_rng(0)
+    shapes = ((batch, n), (r, n), (r, m), (batch, m))
+    x, u_turned, v, g = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
+
+    def maths(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        x, u_turned, v, g = (array.astype(np.float64) for array in arrays)
+        t, of_t = x @ u_turned.T, g @ v.T
+        return t @ v, of_t @ u_turned, of_t.T @ x, t.T @ g
+
+    expected, added = maths(x, u_turned, v, g), maths(*map(np.abs, (x, u_turned, v, g)))
+    for way in WAYS:
+        kernel = ThinKernel(n, r, m, dtype, batch)
+        found = call(thin_handler(kernel), [x, u_turned, v], batch, way)
+        for of_samples in (True, False):
+            kernel = ThinKernel(n, r, m, dtype, batch, backward=True, of_samples=of_samples)
+            *gradients, _ = call(thin_handler(kernel), [x, u_turned, v, g], batch, way)
+            wanted = (0, 1, 2, 3) if of_samples else (0, 2, 3)
+            for which, result in zip(wanted, [*found, *gradients], strict=True):
+                error = np.max(np.abs(result - expected[which]) / added[which])
+                assert error <= 8 * np.finfo(dtype).eps, f"{kernel}, {way}, {which}: {error}"
+
+
 def call(handler: Handler, arrays: list[np.ndarray], samples: int, way: str) -> list[np.ndarray]:
     """Returns the results of a handler, all arrays being guarded."""
     read = [Guarded(array, way, is_result=False) for array in arrays]
@@ -161,5 +187,9 @@ if __name__ == "__main__":
     for line in sys.argv[1:]:
         print(line, flush=True)  # the last one is that of a fault
         text, dtype, batch, side = line.split()
-        run(text, dtype, int(batch), left_first=side == "left")
+        if side == "low_rank":
+            n, r, m = map(int, text.split("x"))
+            run_low_rank((n, r, m), dtype, int(batch))
+        else:
+            run(text, dtype, int(batch), left_first=side == "left")
     print("all inside")

@@ -17,6 +17,11 @@ CASES = [
     "1:1x97*89x1 float32 2 right",
     "1:100x1*1x100 float64 1 left",
     "4:4x8*8x4 float64 64 right",
+    "97x3x61 float32 1 low_rank",
+    "64x16x128 float32 64 low_rank",  # whole vectors and blocks
+    "33x5x47 float32 70 low_rank",
+    "1x1x1 float32 3 low_rank",
+    "5000x7x9 float64 35 low_rank",  # rows in pieces
 ]
 
 
@@ -26,7 +31,7 @@ def test_kernels_stay_within_their_arrays():
 
 def test_narrow_kernels_stay_within_their_arrays():
     module = "tests.kfc_jax.product.native.guarded"
-    output = python("-m", module, *CASES[1:10:3], KFC_JAX_NATIVE="avx2")
+    output = python("-m", module, *CASES[1:10:3], *CASES[-3:], KFC_JAX_NATIVE="avx2")
     assert output.endswith("all inside\n")
 
 
