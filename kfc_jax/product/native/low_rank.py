@@ -25,6 +25,7 @@ from kfc_jax.product.native.tiles import Matrix, add_up, multiply
 _BLOCK_BYTES = 256 * 1024  # of a block's samples, inputs or results: a part of the second cache
 _MOST_TOGETHER = 32
 _MOST_SLOTS = 16
+_ROWS = 8  # of a result that are written together
 _SAMPLES_OF_A_SLOT = 16  # at least, as a slot is written and read for nothing else
 
 
@@ -147,6 +148,25 @@ def _blocks(
         write_block(sample, 1)
 
 
+def _spread(code: Code, sizes: tuple[int, int, int], a: Matrix, b: Matrix, c: Matrix) -> None:
+    """Writes `C = A @ B` of a short inner side, a few rows after the other.
+
+    Most of the work is writing the result: memory takes that best from few places at once.
+    """
+    m, n, k = sizes
+    whole = m // _ROWS
+    if whole:
+        with code.loop(whole) as turn:
+            first = code.mul(turn, _ROWS)
+            rows = Matrix(code.at(a.pointer, code.mul(first, a.row)), a.row)
+            goal = Matrix(code.at(c.pointer, code.mul(first, c.row)), c.row)
+            multiply(code, (_ROWS, n, k), rows, b, goal, add=False)
+    if m % _ROWS:
+        rows = Matrix(code.at(a.pointer, whole * _ROWS * a.row), a.row)
+        goal = Matrix(code.at(c.pointer, whole * _ROWS * c.row), c.row)
+        multiply(code, (m % _ROWS, n, k), rows, b, goal, add=False)
+
+
 def _forward(
     kernel: ThinKernel,
     code: Code,
@@ -164,7 +184,7 @@ def _forward(
         x_s = Matrix(code.at(x, code.mul(sample, n)), n)
         multiply_rows(code, (s, r, n), x_s, Matrix(u_turned, n), t, sums)
         y_s = Matrix(code.at(y, code.mul(sample, m)), m)
-        multiply(code, (s, m, r), Matrix(t, r), Matrix(v, m), y_s, add=False)
+        _spread(code, (s, m, r), Matrix(t, r), Matrix(v, m), y_s)
 
     first = code.mul(number, per_unit)
     _blocks(kernel, code, first, code.min(code.add(first, per_unit), batch), block)
@@ -192,7 +212,7 @@ def _backward(
         multiply(code, (r, n, s), turned_of_t, x_s, Matrix(of_u, n), add=True)
         if kernel.of_samples:
             of_x_s = Matrix(code.at(of_x, code.mul(sample, n)), n)
-            multiply(code, (s, n, r), Matrix(of_t, r), Matrix(u_turned, n), of_x_s, add=False)
+            _spread(code, (s, n, r), Matrix(of_t, r), Matrix(u_turned, n), of_x_s)
 
     first = code.mul(slot, per_slot)
     _blocks(kernel, code, first, code.min(code.add(first, per_slot), batch), block)
