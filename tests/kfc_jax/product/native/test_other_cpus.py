@@ -16,6 +16,7 @@ from kfc_jax.product.native.backward import backward_handler
 from kfc_jax.product.native.forward import forward_handler
 from kfc_jax.product.native.handler import handler_ir
 from kfc_jax.product.native.kernels import make_kernel
+from kfc_jax.product.native.low_rank import ThinKernel, thin_handler
 
 NEON = native.Host(16, 32, "generic", "+neon", is_arm=True)
 AVX2 = native.Host(32, 16, "haswell", "")
@@ -31,6 +32,14 @@ def ir_of(host, dtype="float32", *, backward=False, left_first=True):
     kernel = make_kernel(pair, 2, *sizes, dtype, 32, backward=backward, left_first=left_first)
     assert kernel
     return handler_ir(backward_handler(kernel, 4) if backward else forward_handler(kernel), host)
+
+
+@pytest.mark.parametrize("host", TRIPLES, ids=["neon", "avx2", "avx512"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_code_of_two_thin_matrices_is_valid(host, dtype, backward):
+    kernel = ThinKernel(141, 5, 320, dtype, 33, backward)
+    binding.parse_assembly(handler_ir(thin_handler(kernel), host)).verify()
 
 
 def target_of(host):
@@ -79,11 +88,11 @@ def test_the_assembly_computes_in_the_widest_registers(host, has, lacks):
 
 
 def test_tiles_fit_the_registers():
-    from kfc_jax.product.native.tiles import _tiling
+    from kfc_jax.product.native.tiles import tiling
 
     for host in (NEON, AVX2, AVX512):
         for m, vectors, k in ((64, 16, 64), (13, 5, 17), (1, 1, 1), (100, 7, 3)):
-            rows, columns, _ = _tiling(host.registers, m, vectors, k)
+            rows, columns, _ = tiling(host.registers, m, vectors, k)
             assert sum(size * count for size, count in rows) == m
             assert sum(size * count for size, count in columns) == vectors
             height, width = max(size for size, _ in rows), max(size for size, _ in columns)
