@@ -11,6 +11,16 @@ NEUTRAL_FIELDS = ("data.data_dir", "train.log_every", "train.checkpoint_every_ep
 """Fields that change neither the model nor its numbers, so that a run may go on with others."""
 
 
+def completed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a run's flat fields with those that configs did not have yet when it was written.
+
+    They have the values that say what was done then, so that such a run goes on, and stands beside
+    new ones in a report.
+    """
+    later = {"model.hidden": 500} if fields.get("model.name") == "lenet5" else {}
+    return {**later, **fields}
+
+
 def flatten(tree: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
     """Returns the fields of a nested config by their dotted names, such as `model.fc1.kind`."""
     flat: dict[str, Any] = {}

@@ -26,6 +26,16 @@ def test_dense_lenet5_has_431080_parameters():
     assert params["fc1"]["kernel"].shape == (800, 500)
 
 
+@pytest.mark.parametrize("kind", ["dense", "low_rank"])
+def test_lenet5_has_as_many_hidden_features_as_the_config_says(kind):
+    config = mnist.get_config().model
+    config.hidden = 20
+    config.fc1.update({"kind": kind, "rank": 3})
+    params = parameter_shapes(make_model(config))
+    assert params["fc1"]["bias"].shape == (20,)
+    assert params["fc2"]["kernel"].shape == (20, 10)
+
+
 def test_lenet5_computes_what_its_description_says():
     rng = np.random.default_rng(0)
     images = rng.random((2, 28, 28, 1))
@@ -84,6 +94,7 @@ def test_layer_kinds_of_a_config_reach_the_parameters():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
+        ("hidden", 0, "hidden is 0; it must be at least 1"),
         ("name", "lenet6", "model.name is 'lenet6'; take one of lenet5"),
         ("fc1.kind", "sparse", "model.fc1: kind is 'sparse'; take one of dense, kfc, low_rank"),
     ],
