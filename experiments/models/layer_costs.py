@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import traverse_util
 
+from experiments.models.layers import NO_LAYER, NoLayer
 from experiments.runs import Layer
 from kfc_jax.layers import FactoredDense
 from kfc_jax.structures import DenseStructure, kind_of_parameter
@@ -41,6 +42,8 @@ class LayerCost(Layer):
 def costs_of_layers(model: nn.Module, image_shape: Sequence[int]) -> list[LayerCost]:
     """Returns the cost of every layer with parameters, without computing anything.
 
+    A fully connected layer that was left out is listed too, and costs nothing.
+
     Args:
       model: a model of `experiments.models`.
       image_shape: height, width and channels of one image.
@@ -69,7 +72,9 @@ def costs_of_layers(model: nn.Module, image_shape: Sequence[int]) -> list[LayerC
 
     with nn.intercept_methods(record):
         params = jax.eval_shape(initialize)
-    layers: dict[str, dict[str, Any]] = {}
+    layers: dict[str, dict[str, Any]] = {
+        name: {} for name, of_name in calls.items() if isinstance(of_name[0][0], NoLayer)
+    }
     for path, leaf in traverse_util.flatten_dict(params).items():
         layers.setdefault("/".join(path[:-1]), {})[path[-1]] = leaf
     by_call_order = sorted(layers, key=list(calls).index)
@@ -139,6 +144,8 @@ def _layer_cost(name: str, params: dict[str, Any], calls: list[Any]) -> LayerCos
             kind, text, flops = structure.kind, str(structure), structure.flops(1)
         case nn.Dense():
             kind, text = DenseStructure.kind, f"{inputs}x{features}"
+        case NoLayer():
+            kind, text, dense_parameters = NO_LAYER, NO_LAYER, 0
         case nn.Conv():
             kind, text = "conv", "x".join(map(str, kernels[DenseStructure.parameter].shape))
             dense_parameters = parameters

@@ -27,8 +27,8 @@ class Layer:
 
     Attributes:
       name: path of the layer in the model.
-      kind: the kind of a fully connected layer (`dense`, `kfc`, `low_rank`, ...), `conv`, or the
-        class of a module of another sort.
+      kind: the kind of a fully connected layer (`dense`, `kfc`, `low_rank`, ...; `none`: it was
+        left out), `conv`, or the class of a module of another sort.
       structure: how its kernel is made, as text.
       parameters: entries of its kernel or of its factors, padding included, bias not.
       dense_parameters: entries of the dense kernel that it stands for.

@@ -50,6 +50,17 @@ def test_low_rank_costs_match_a_hand_count():
     assert (fc1.dense_parameters, fc1.bias_parameters) == (400_000, 500)
 
 
+def test_a_layer_that_is_left_out_is_listed_and_costs_nothing():
+    costs = costs_of(kind="none")
+    assert [c.name for c in costs] == ["conv1", "conv2", "fc1", "fc2"]
+    fc1 = costs[2].as_dict()
+    assert (fc1["kind"], fc1["structure"]) == ("none", "none")
+    assert not any(fc1[name] for name in fc1.keys() - {"name", "kind", "structure"})
+    assert costs[3].parameters == 8_000
+    assert totals(costs)["parameters"] == 500 + 20 + 25_000 + 50 + 8_000 + 10
+    assert totals(costs)["flops_per_example"] == CONV1 + CONV2 + 16_000
+
+
 def test_padding_counts_as_parameters():
     fc1 = costs_of(structure="1:27x20*30x25")[2]  # 810 rows for 800 inputs
     assert fc1.structure == "1:27x20*30x25@800x500"

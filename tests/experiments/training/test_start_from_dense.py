@@ -177,6 +177,10 @@ def test_a_compressed_run_is_a_source_too(dense_run, tmp_path):
     [
         ({"compression.source": "no/where"}, r"source is 'no/where', but .* is no folder"),
         ({"model.num_classes": 5}, r"another model: its model.num_classes is 4, .* is 5"),
+        (
+            {"model.fc1.kind": "none"},
+            r"its model.fc1 is 'a fully connected layer', .* is 'left out'",
+        ),
         ({"seed": 1}, r"config.seed is 1, but 0 in .* Set config.seed=0, or .*num_validation=0"),
         ({"data.num_validation": 16}, r"config.data.num_validation is 16, but 24"),
         ({"compression.weighted": 1}, r"config.compression.weighted is 1; it must be True or"),
