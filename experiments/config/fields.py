@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,10 @@ def completed(fields: Mapping[str, Any]) -> dict[str, Any]:
     They have the values that say what was done then, so that such a run goes on, and stands beside
     new ones in a report.
     """
-    later = {"model.hidden": 500} if fields.get("model.name") == "lenet5" else {}
+    layers = (found[1] for name in fields if (found := re.fullmatch(r"(model\.\w+)\.kind", name)))
+    later: dict[str, Any] = {f"{layer}.frozen": False for layer in layers}
+    if fields.get("model.name") == "lenet5":
+        later["model.hidden"] = 500
     return {**later, **fields}
 
 

@@ -4,6 +4,7 @@
 - `LayerSpec`: what one fully connected layer is made of.
 - `fully_connected`: the layer of a specification.
 - `NO_LAYER`: the kind of a layer that is left out.
+- `frozen_layers`: the layers of a model that are not trained.
 - `READERS`: what reads the outputs of a fully connected layer, in every model.
 - `LayerCost`: what one layer costs.
 - `costs_of_layers`: the cost of every layer of a model.
@@ -18,7 +19,7 @@ from experiments.models.layer_costs import (
     model_line,
     totals,
 )
-from experiments.models.layers import NO_LAYER, LayerSpec, fully_connected
+from experiments.models.layers import NO_LAYER, LayerSpec, frozen_layers, fully_connected
 from experiments.models.networks import READERS, make_model
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "LayerSpec",
     "cost_table",
     "costs_of_layers",
+    "frozen_layers",
     "fully_connected",
     "make_model",
     "model_line",

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import traverse_util
 
-from experiments.models.layers import NO_LAYER, NoLayer
+from experiments.models.layers import NO_LAYER, NoLayer, frozen_layers
 from experiments.runs import Layer
 from kfc_jax.layers import FactoredDense
 from kfc_jax.structures import DenseStructure, kind_of_parameter
 from kfc_jax.text_table import text_table
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerCost(Layer):
     """The cost of one layer: what its result says of it, and its other parameters.
 
@@ -78,17 +78,27 @@ def costs_of_layers(model: nn.Module, image_shape: Sequence[int]) -> list[LayerC
     for path, leaf in traverse_util.flatten_dict(params).items():
         layers.setdefault("/".join(path[:-1]), {})[path[-1]] = leaf
     by_call_order = sorted(layers, key=list(calls).index)
-    return [_layer_cost(name, layers[name], calls[name]) for name in by_call_order]
+    frozen = frozen_layers(model)
+    return [
+        dataclasses.replace(_layer_cost(name, layers[name], calls[name]), frozen=name in frozen)
+        for name in by_call_order
+    ]
 
 
 def totals(costs: Sequence[LayerCost]) -> dict[str, Any]:
-    """Returns parameters (biases included) and FLOPs of the whole model, and their reductions."""
+    """Returns parameters (biases included) and FLOPs of the whole model, and their reductions.
+
+    Frozen layers count in all of these; `trained_parameters` alone is without them.
+    """
     biases = sum(cost.bias_parameters for cost in costs)
     parameters = biases + sum(cost.parameters for cost in costs)
     dense_parameters = biases + sum(cost.dense_parameters for cost in costs)
     flops, dense_flops = sum(c.flops for c in costs), sum(c.dense_flops for c in costs)
     return {
         "parameters": parameters,
+        "trained_parameters": sum(
+            cost.parameters + cost.bias_parameters for cost in costs if not cost.frozen
+        ),
         "dense_parameters": dense_parameters,
         "reduction": _reduction(parameters, dense_parameters),
         "flops_per_example": flops,
@@ -103,7 +113,7 @@ def cost_table(costs: Sequence[LayerCost]) -> str:
     rows = [
         (
             cost.name,
-            cost.kind,
+            f"{cost.kind}, frozen" if cost.frozen else cost.kind,
             cost.structure,
             f"{cost.parameters:,}",
             f"{cost.dense_parameters:,}",
@@ -120,8 +130,10 @@ def cost_table(costs: Sequence[LayerCost]) -> str:
 def model_line(costs: Sequence[LayerCost]) -> str:
     """Returns what the whole model costs, in words."""
     total = totals(costs)
+    trained = f", {total['trained_parameters']:,} of them trained"
     return (
-        f"whole model: {total['parameters']:,} parameters, biases included "
+        f"whole model: {total['parameters']:,} parameters, biases included"
+        f"{trained if any(cost.frozen for cost in costs) else ''} "
         f"({total['dense_parameters']:,} with dense layers, a reduction of "
         f"{total['reduction']:.2%}); {total['flops_per_example']:,} FLOPs per example "
         f"({total['dense_flops_per_example']:,})"

@@ -27,19 +27,23 @@ class LayerSpec:
         `rank`; `dense` and `low_rank` need none.
       rank: for `low_rank`, and for `kfc` without a structure. 0: the layer's own default.
       num_factors: for `kfc` without a structure.
+      frozen: whether all of the layer, its bias too, stays as it is at the start of the training.
 
     Raises:
-      ValueError: if the kind is unknown.
+      ValueError: if the kind is unknown, or a layer that is left out is to be frozen.
     """
 
     kind: str = "dense"
     structure: str = ""
     rank: int = 0
     num_factors: int = 2
+    frozen: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in (kinds := [*layer_kinds(), NO_LAYER]):
             raise ValueError(f"kind is {self.kind!r}; take one of {', '.join(kinds)}.")
+        if self.frozen and self.kind == NO_LAYER:
+            raise ValueError(f"frozen is True, but a layer of kind {NO_LAYER!r} has no parameters.")
 
 
 def fully_connected(spec: LayerSpec, features: int, name: str) -> nn.Module:
@@ -54,6 +58,12 @@ def fully_connected(spec: LayerSpec, features: int, name: str) -> nn.Module:
         num_factors=spec.num_factors,
         name=name,
     )
+
+
+def frozen_layers(model: nn.Module) -> set[str]:
+    """Returns the names of the model's layers whose specification freezes them."""
+    specs = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    return {name for name, one in specs.items() if isinstance(one, LayerSpec) and one.frozen}
 
 
 class NoLayer(nn.Module):

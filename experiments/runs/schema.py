@@ -34,6 +34,7 @@ class Layer:
       dense_parameters: entries of the dense kernel that it stands for.
       flops: FLOPs of the layer for one example, its bias left out; 0 for modules of another sort.
       dense_flops: the same, had the layer a dense kernel.
+      frozen: whether it was not trained; its parameters count all the same.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Layer:
     dense_parameters: int
     flops: int
     dense_flops: int
+    frozen: bool = False
 
 
 def is_finished(folder: Path) -> bool:

@@ -6,6 +6,7 @@ from flax import linen as nn
 from scipy.signal import correlate
 
 from configs import mnist
+from experiments.config import flatten
 from experiments.models import LayerSpec, fully_connected, make_model
 from experiments.models.lenet5 import LeNet5
 from kfc_jax import KFCDense, LowRankDense
@@ -115,6 +116,11 @@ def test_layer_kinds_of_a_config_reach_the_parameters():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
+        (
+            "fc1",
+            {"kind": "none", "frozen": True},
+            "fc1: frozen is True, .*'none' has no",
+        ),
         ("hidden", 0, "hidden is 0; it must be at least 1"),
         ("name", "lenet6", "model.name is 'lenet6'; take one of lenet5"),
         ("fc1.kind", "sparse", "model.fc1: kind is 'sparse'; take one of dense, .*, none"),
@@ -122,7 +128,7 @@ def test_layer_kinds_of_a_config_reach_the_parameters():
 )
 def test_a_wrong_model_names_the_field_and_the_choices(path, value, message):
     config = mnist.get_config().model
-    config.update_from_flattened_dict({path: value})
+    config.update_from_flattened_dict(flatten({path: value}))
     with pytest.raises(ValueError, match=message):
         make_model(config)
 

@@ -65,11 +65,11 @@ def test_a_run_goes_on_whose_config_lacks_a_field_that_came_later(tmp_path):
     RunFolder(tmp_path, config).open().start(0)
     path = tmp_path / "config.json"
     written = json.loads(path.read_text())
-    del written["model"]["hidden"]
+    del written["model"]["hidden"], written["model"]["fc1"]["frozen"]
     path.write_text(json.dumps(written))
     RunFolder(tmp_path, config).open()
-    config.model.hidden = 20
-    with pytest.raises(ValueError, match=r"config\.model\.hidden was 500 and is now 20"):
+    config.model.hidden, config.model.fc1.frozen = 20, True
+    with pytest.raises(ValueError, match=r"fc1\.frozen was False .*hidden was 500 and is now 20"):
         RunFolder(tmp_path, config).open()
 
 
