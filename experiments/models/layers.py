@@ -21,8 +21,8 @@ class LayerSpec:
 
     Attributes:
       kind: how the kernel is stored: `dense`; `kfc`, a sum of Kronecker products; `low_rank`, a
-        product of two matrices; or another kind of `kfc_jax.structures.layer_kinds`. `none`: there
-        is no such layer.
+        product of two matrices; `block_diagonal`; or another kind of
+        `kfc_jax.structures.layer_kinds`. `none`: there is no such layer.
       structure: the text form of the structure. For `kfc` it may be empty: a balanced one of
         `rank`; `dense` and `low_rank` need none.
       rank: for `low_rank`, and for `kfc` without a structure. 0: the layer's own default.

@@ -50,6 +50,13 @@ def test_low_rank_costs_match_a_hand_count():
     assert (fc1.dense_parameters, fc1.bias_parameters) == (400_000, 500)
 
 
+def test_block_diagonal_costs_match_a_hand_count():
+    fc1 = costs_of(kind="block_diagonal", structure="blocks 100 interleaved")[2]
+    assert (fc1.kind, fc1.structure) == ("block_diagonal", "blocks 100 interleaved")
+    assert (fc1.parameters, fc1.flops, fc1.bias_parameters) == (100 * 8 * 5, 2 * 100 * 8 * 5, 500)
+    assert (fc1.dense_parameters, fc1.reduction) == (400_000, 0.99)
+
+
 def test_a_layer_that_is_left_out_is_listed_and_costs_nothing():
     costs = costs_of(kind="none")
     assert [c.name for c in costs] == ["conv1", "conv2", "fc1", "fc2"]
