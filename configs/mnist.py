@@ -2,11 +2,12 @@
 
     python -m experiments.train --config=configs/mnist.py --workdir=runs/mnist
 
-A dense or a low-rank layer in its place, or another structure:
+A dense or a low-rank layer in its place, another structure, or a dense layer of few features:
 
     --config.model.fc1.kind=dense
     --config.model.fc1.kind=low_rank --config.model.fc1.rank=4
     --config.model.fc1.structure=4:16x20*50x25
+    --config.model.fc1.kind=dense --config.model.hidden=20
 
 Taught by a finished run, say of the dense layer, as well as by the labels:
 
@@ -37,6 +38,7 @@ def get_config() -> ConfigDict:
             "name": "lenet5",
             "image_shape": (28, 28, 1),
             "num_classes": 10,
+            "hidden": 500,  # features of fc1
             "fc1": layer_fields("2:16x20*50x25"),  # 16 positions x 50 channels to 20 x 25 features
             "fc2": layer_fields(),
         }

@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
             "name": "lenet5",
             "image_shape": (28, 28, 1),
             "num_classes": 10,
+            "hidden": 500,  # features of fc1
             "fc1": layer_fields("2:16x20*50x25"),
             "fc2": layer_fields(),
         }

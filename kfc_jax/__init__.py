@@ -5,8 +5,8 @@ The names by wing; data flows downwards, from structures to compression.
 - `kfc_jax.structures`: `KroneckerStructure`, `KroneckerTerm`
 - `kfc_jax.product`: `kronecker_matmul`, `materialize`, `explain`
 - `kfc_jax.decompose`: `nearest_kronecker_sum`, `low_rank`, `spectrum`, `unit_order`
-- `kfc_jax.layers`: `KFCDense`, `LowRankDense`, and how they train: `scale_factor_updates`,
-  `factor_multipliers`, `add_decayed_weights`
+- `kfc_jax.layers`: `KFCDense`, `LowRankDense`, `BlockDiagonalDense`, and how they train:
+  `scale_factor_updates`, `factor_multipliers`, `add_decayed_weights`
 - `kfc_jax.compress`: `plan_compression`, `convert`, `CompressedModel`, `to_dense`, ...
 """
 
@@ -31,6 +31,7 @@ from kfc_jax.decompose import (
     unit_order,
 )
 from kfc_jax.layers import (
+    BlockDiagonalDense,
     KFCDense,
     LowRankDense,
     add_decayed_weights,
@@ -45,6 +46,7 @@ __version__ = "0.2.0"
 KroneckerSum = KroneckerStructure  # the name before 0.2.0
 
 __all__ = [
+    "BlockDiagonalDense",
     "Budget",
     "CompressedModel",
     "CompressionPlan",

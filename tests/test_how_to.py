@@ -33,7 +33,7 @@ SHORT_RUNS = {
         ],
         r"in_turn\[one_einsum\] PASSED",
     ),
-    "structure_kind": (TRAIN_BRIEFLY, r"^fc1 +block_diagonal +blocks 10 (.|\n)*^test error"),
+    "structure_kind": (TRAIN_BRIEFLY, r"^fc1 +repeated_block +copies 10 (.|\n)*^test error"),
     "sweep": ([], r"^8 trials, 0 of them done; nothing was run\.$"),
 }
 

@@ -5,15 +5,17 @@
 - `load_config`: the config of a file such as `configs/svhn.py:small`.
 - `load_module`: a Python file as a module; sweep configs are read with it.
 - `flatten`: the fields of a nested config by their dotted names.
+- `completed`: the fields of a run, also of one from before there were all of them.
 - `NEUTRAL_FIELDS`: the fields that change neither a model nor its numbers.
 """
 
 from experiments.config.defaults import default_config, layer_fields
-from experiments.config.fields import NEUTRAL_FIELDS, flatten
+from experiments.config.fields import NEUTRAL_FIELDS, completed, flatten
 from experiments.config.files import load_config, load_module
 
 __all__ = [
     "NEUTRAL_FIELDS",
+    "completed",
     "default_config",
     "flatten",
     "layer_fields",

@@ -67,4 +67,4 @@ def layer_fields(structure: str = "") -> dict[str, Any]:
     from kfc_jax.structures import DenseStructure, KroneckerStructure  # reports need no JAX
 
     kind = (KroneckerStructure if structure else DenseStructure).kind
-    return {"kind": kind, "structure": structure, "rank": 0, "num_factors": 2}
+    return {"kind": kind, "structure": structure, "rank": 0, "num_factors": 2, "frozen": False}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,19 @@ from ml_collections import ConfigDict
 
 NEUTRAL_FIELDS = ("data.data_dir", "train.log_every", "train.checkpoint_every_epochs")
 """Fields that change neither the model nor its numbers, so that a run may go on with others."""
+
+
+def completed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a run's flat fields with those that configs did not have yet when it was written.
+
+    They have the values that say what was done then, so that such a run goes on, and stands beside
+    new ones in a report.
+    """
+    layers = (found[1] for name in fields if (found := re.fullmatch(r"(model\.\w+)\.kind", name)))
+    later: dict[str, Any] = {f"{layer}.frozen": False for layer in layers}
+    if fields.get("model.name") == "lenet5":
+        later["model.hidden"] = 500
+    return {**later, **fields}
 
 
 def flatten(tree: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:

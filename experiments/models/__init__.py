@@ -3,6 +3,8 @@
 - `make_model`: builds the model that a config describes.
 - `LayerSpec`: what one fully connected layer is made of.
 - `fully_connected`: the layer of a specification.
+- `NO_LAYER`: the kind of a layer that is left out.
+- `frozen_layers`: the layers of a model that are not trained.
 - `READERS`: what reads the outputs of a fully connected layer, in every model.
 - `LayerCost`: what one layer costs.
 - `costs_of_layers`: the cost of every layer of a model.
@@ -17,15 +19,17 @@ from experiments.models.layer_costs import (
     model_line,
     totals,
 )
-from experiments.models.layers import LayerSpec, fully_connected
+from experiments.models.layers import NO_LAYER, LayerSpec, frozen_layers, fully_connected
 from experiments.models.networks import READERS, make_model
 
 __all__ = [
+    "NO_LAYER",
     "READERS",
     "LayerCost",
     "LayerSpec",
     "cost_table",
     "costs_of_layers",
+    "frozen_layers",
     "fully_connected",
     "make_model",
     "model_line",

@@ -6,7 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from experiments.models.first_convolution import block_convolution
-from experiments.models.layers import LayerSpec, fully_connected, max_pool
+from experiments.models.layers import NO_LAYER, LayerSpec, fully_connected, max_pool
 
 
 class ConvNet(nn.Module):
@@ -80,7 +80,9 @@ class ConvNet(nn.Module):
                 side = 3
             norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name=f"norm{index}")
             x = nn.relu(norm(max_pool(x)))
-        x = self._drop(x.reshape(images.shape[0], -1), train)
+        x = x.reshape(images.shape[0], -1)
+        if self.fc1.kind != NO_LAYER:  # else the same features would be dropped twice
+            x = self._drop(x, train)
         x = nn.relu(fully_connected(self.fc1, self.hidden, "fc1")(x))
         return fully_connected(self.fc2, self.num_classes, "fc2")(self._drop(x, train))
 

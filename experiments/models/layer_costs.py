@@ -12,13 +12,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import traverse_util
 
+from experiments.models.layers import NO_LAYER, NoLayer, frozen_layers
 from experiments.runs import Layer
 from kfc_jax.layers import FactoredDense
 from kfc_jax.structures import DenseStructure, kind_of_parameter
 from kfc_jax.text_table import text_table
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerCost(Layer):
     """The cost of one layer: what its result says of it, and its other parameters.
 
@@ -40,6 +41,8 @@ class LayerCost(Layer):
 
 def costs_of_layers(model: nn.Module, image_shape: Sequence[int]) -> list[LayerCost]:
     """Returns the cost of every layer with parameters, without computing anything.
+
+    A fully connected layer that was left out is listed too, and costs nothing.
 
     Args:
       model: a model of `experiments.models`.
@@ -69,21 +72,33 @@ def costs_of_layers(model: nn.Module, image_shape: Sequence[int]) -> list[LayerC
 
     with nn.intercept_methods(record):
         params = jax.eval_shape(initialize)
-    layers: dict[str, dict[str, Any]] = {}
+    layers: dict[str, dict[str, Any]] = {
+        name: {} for name, of_name in calls.items() if isinstance(of_name[0][0], NoLayer)
+    }
     for path, leaf in traverse_util.flatten_dict(params).items():
         layers.setdefault("/".join(path[:-1]), {})[path[-1]] = leaf
     by_call_order = sorted(layers, key=list(calls).index)
-    return [_layer_cost(name, layers[name], calls[name]) for name in by_call_order]
+    frozen = frozen_layers(model)
+    return [
+        dataclasses.replace(_layer_cost(name, layers[name], calls[name]), frozen=name in frozen)
+        for name in by_call_order
+    ]
 
 
 def totals(costs: Sequence[LayerCost]) -> dict[str, Any]:
-    """Returns parameters (biases included) and FLOPs of the whole model, and their reductions."""
+    """Returns parameters (biases included) and FLOPs of the whole model, and their reductions.
+
+    Frozen layers count in all of these; `trained_parameters` alone is without them.
+    """
     biases = sum(cost.bias_parameters for cost in costs)
     parameters = biases + sum(cost.parameters for cost in costs)
     dense_parameters = biases + sum(cost.dense_parameters for cost in costs)
     flops, dense_flops = sum(c.flops for c in costs), sum(c.dense_flops for c in costs)
     return {
         "parameters": parameters,
+        "trained_parameters": sum(
+            cost.parameters + cost.bias_parameters for cost in costs if not cost.frozen
+        ),
         "dense_parameters": dense_parameters,
         "reduction": _reduction(parameters, dense_parameters),
         "flops_per_example": flops,
@@ -98,7 +113,7 @@ def cost_table(costs: Sequence[LayerCost]) -> str:
     rows = [
         (
             cost.name,
-            cost.kind,
+            f"{cost.kind}, frozen" if cost.frozen else cost.kind,
             cost.structure,
             f"{cost.parameters:,}",
             f"{cost.dense_parameters:,}",
@@ -115,8 +130,10 @@ def cost_table(costs: Sequence[LayerCost]) -> str:
 def model_line(costs: Sequence[LayerCost]) -> str:
     """Returns what the whole model costs, in words."""
     total = totals(costs)
+    trained = f", {total['trained_parameters']:,} of them trained"
     return (
-        f"whole model: {total['parameters']:,} parameters, biases included "
+        f"whole model: {total['parameters']:,} parameters, biases included"
+        f"{trained if any(cost.frozen for cost in costs) else ''} "
         f"({total['dense_parameters']:,} with dense layers, a reduction of "
         f"{total['reduction']:.2%}); {total['flops_per_example']:,} FLOPs per example "
         f"({total['dense_flops_per_example']:,})"
@@ -139,6 +156,8 @@ def _layer_cost(name: str, params: dict[str, Any], calls: list[Any]) -> LayerCos
             kind, text, flops = structure.kind, str(structure), structure.flops(1)
         case nn.Dense():
             kind, text = DenseStructure.kind, f"{inputs}x{features}"
+        case NoLayer():
+            kind, text, dense_parameters = NO_LAYER, NO_LAYER, 0
         case nn.Conv():
             kind, text = "conv", "x".join(map(str, kernels[DenseStructure.parameter].shape))
             dense_parameters = parameters

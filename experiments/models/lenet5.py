@@ -17,13 +17,23 @@ class LeNet5(nn.Module):
 
     Attributes:
       num_classes: number of outputs.
-      fc1: the layer of 500 features before the last.
+      fc1: the layer of `hidden` features before the last.
       fc2: the last layer.
+      hidden: features of `fc1`.
+
+    Raises:
+      ValueError: if `hidden` is below 1.
     """
 
     num_classes: int
     fc1: LayerSpec
     fc2: LayerSpec
+    hidden: int = 500
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1:
+            raise ValueError(f"hidden is {self.hidden}; it must be at least 1.")
+        super().__post_init__()
 
     @nn.compact
     def __call__(
@@ -36,5 +46,5 @@ class LeNet5(nn.Module):
         )(images)
         x = nn.Conv(50, (5, 5), padding="VALID", name="conv2")(max_pool(x))
         x = max_pool(x).reshape(images.shape[0], -1)
-        x = nn.relu(fully_connected(self.fc1, 500, "fc1")(x))
+        x = nn.relu(fully_connected(self.fc1, self.hidden, "fc1")(x))
         return fully_connected(self.fc2, self.num_classes, "fc2")(x)

@@ -8,7 +8,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from experiments.models.convnet import ConvNet
-from experiments.models.layers import LayerSpec
+from experiments.models.layers import NO_LAYER, LayerSpec
 from experiments.models.lenet5 import LeNet5
 
 READERS = {"fc1": "fc2"}
@@ -41,6 +41,11 @@ def make_model(config: ConfigDict) -> nn.Module:
         if is_layer:
             try:
                 value = LayerSpec(**value)
+                if value.kind == NO_LAYER and field.name not in READERS:
+                    raise ValueError(
+                        f"kind is {NO_LAYER!r}, but no other layer could stand for this one; only "
+                        f"{', '.join(READERS)} may be left out."
+                    )
             except (TypeError, ValueError) as error:
                 raise ValueError(f"model.{field.name}: {error}") from error
         attributes[field.name] = value

@@ -13,6 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.config import completed, flatten
 from experiments.runs.schema import RESULT_FILE, is_finished
 
 
@@ -22,7 +23,7 @@ class FinishedRun:
 
     Attributes:
       folder: its folder, absolute.
-      config: its whole config, as `config.json` has it.
+      config: its whole config, as `config.json` has it, with all fields that its model has now.
       result: the content of its `result.json`.
       called: what errors about it begin with, such as the config's field that names it; or empty.
     """
@@ -86,6 +87,10 @@ def _config_and_result(folder: Path) -> tuple[ConfigDict, dict[str, Any]]:
     config = ConfigDict(_with_tuples(_read(folder / "config.json")))
     if "model" not in config:
         raise ValueError(f"{folder / 'config.json'} is of no run: it has no model; {remedy}.")
+    now = completed(flatten(config))
+    config.model.update_from_flattened_dict(
+        {name.removeprefix("model."): now[name] for name in now if name.startswith("model.")}
+    )
     return config, _read(folder / RESULT_FILE)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
-from experiments.config import NEUTRAL_FIELDS, flatten
+from experiments.config import NEUTRAL_FIELDS, completed, flatten
 from experiments.runs.schema import RESULT_FILE, is_finished
 from experiments.system import write_json, write_text
 
@@ -169,8 +169,8 @@ class RunFolder:
 
 def _differences(path: Path, config: dict[str, Any]) -> list[str]:
     """Returns how a config differs from the written one, in the fields that change the numbers."""
-    before = flatten(json.loads(path.read_text()))
-    now = flatten(json.loads(json.dumps(config)))
+    before = completed(flatten(json.loads(path.read_text())))
+    now = completed(flatten(json.loads(json.dumps(config))))
     return [
         f"config.{name} was {before.get(name)!r} and is now {now.get(name)!r}"
         for name in sorted(before.keys() | now.keys())

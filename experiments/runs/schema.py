@@ -27,13 +27,14 @@ class Layer:
 
     Attributes:
       name: path of the layer in the model.
-      kind: the kind of a fully connected layer (`dense`, `kfc`, `low_rank`, ...), `conv`, or the
-        class of a module of another sort.
+      kind: the kind of a fully connected layer (`dense`, `kfc`, `low_rank`, ...; `none`: it was
+        left out), `conv`, or the class of a module of another sort.
       structure: how its kernel is made, as text.
       parameters: entries of its kernel or of its factors, padding included, bias not.
       dense_parameters: entries of the dense kernel that it stands for.
       flops: FLOPs of the layer for one example, its bias left out; 0 for modules of another sort.
       dense_flops: the same, had the layer a dense kernel.
+      frozen: whether it was not trained; its parameters count all the same.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Layer:
     dense_parameters: int
     flops: int
     dense_flops: int
+    frozen: bool = False
 
 
 def is_finished(folder: Path) -> bool:

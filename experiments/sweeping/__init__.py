@@ -7,16 +7,19 @@ folder: `sweep.json` is the plan, and every trial has a folder of its own, the r
 - `Overrides`: the fields in which a trial differs from the base config.
 - `values`, `seeds`: overrides of one field.
 - `product`: all combinations of overrides.
-- `dense`, `kfc`, `low_rank`: overrides that say what a layer is made of.
+- `dense`, `kfc`, `low_rank`, `block_diagonal`, `no_layer`: overrides that say what a layer is made
+  of.
 - `structures_for`, `low_rank_for`: the structures, or ranks, of given sizes.
 - `trial_folder`: the folder of another sweep's trial.
 """
 
 from experiments.sweeping.layers import (
+    block_diagonal,
     dense,
     kfc,
     low_rank,
     low_rank_for,
+    no_layer,
     structures_for,
 )
 from experiments.sweeping.overrides import Overrides, product, seeds, values
@@ -24,10 +27,12 @@ from experiments.sweeping.trials import trial_folder
 
 __all__ = [
     "Overrides",
+    "block_diagonal",
     "dense",
     "kfc",
     "low_rank",
     "low_rank_for",
+    "no_layer",
     "product",
     "seeds",
     "structures_for",

@@ -1,4 +1,4 @@
-"""What a fully connected layer may be in a sweep: dense, Kronecker sums, low rank, by size.
+"""What a fully connected layer may be in a sweep: dense, Kronecker sums and others, by size.
 
 Sizes are kernel parameters, biases left out. A budget is a number of them (an integer), or a
 fraction of the dense kernel's (a float below 1). Kernels are `(inputs, features)`.
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from experiments.sweeping.overrides import Overrides
 from kfc_jax.structures import (
     TRAINABLE_MATRIX_RANK,
+    BlockDiagonalStructure,
     DenseStructure,
     KroneckerStructure,
     LowRankStructure,
@@ -33,6 +34,16 @@ def kfc(layer: str, structure: KroneckerStructure | str) -> Overrides:
 def low_rank(layer: str, rank: int) -> Overrides:
     """Returns the overrides that make `layer` a product of two matrices."""
     return {f"{layer}.kind": LowRankStructure.kind, f"{layer}.rank": rank}
+
+
+def block_diagonal(layer: str, structure: BlockDiagonalStructure | str) -> Overrides:
+    """Returns the overrides that make `layer` block diagonal."""
+    return {f"{layer}.kind": BlockDiagonalStructure.kind, f"{layer}.structure": str(structure)}
+
+
+def no_layer(layer: str) -> Overrides:
+    """Returns the overrides that leave `layer` out."""
+    return {f"{layer}.kind": "none"}
 
 
 def structures_for(

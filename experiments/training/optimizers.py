@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import jax
 import optax
 from ml_collections import ConfigDict
@@ -35,21 +37,34 @@ def learning_rate_schedule(
     return optax.join_schedules([before, after], [warmup])
 
 
-def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+def make_optimizer(
+    config: ConfigDict, schedule: optax.Schedule, frozen: Collection[str] = ()
+) -> optax.GradientTransformation:
     """Returns the optimizer that `config` (the config's `optimizer` part) describes.
 
     The weight decay is decoupled, and acts on kernels (a product of factors as one kernel) alone.
+
+    Args:
+      config: the config's `optimizer` part.
+      schedule: the learning rate of every step.
+      frozen: the names of the layers that stay as they are; nothing decays there either.
     """
     if config.name == "adamw":
         direction, update = optax.scale_by_adam(b1=config.b1, b2=config.b2), "sign"
     else:
         direction, update = optax.trace(decay=config.b1, nesterov=True), "gradient"
     scale_factors = kfc_jax.scale_factor_updates(config.factor_gain, update=update)
-    return optax.chain(
+    optimizer = optax.chain(
         direction,
         scale_factors if config.scale_factors else optax.identity(),
         kfc_jax.add_decayed_weights(config.weight_decay, mask=_is_kernel),
         optax.scale_by_learning_rate(schedule),
+    )
+    if not frozen:
+        return optimizer
+    return optax.multi_transform(
+        {"trained": optimizer, "frozen": optax.set_to_zero()},
+        lambda params: {name: "frozen" if name in frozen else "trained" for name in params},
     )
 
 

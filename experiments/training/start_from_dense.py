@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from experiments.data import ImageSet
-from experiments.models import READERS, LayerCost
+from experiments.models import NO_LAYER, READERS, LayerCost
 from experiments.runs import FinishedRun
 from experiments.system import shardings
 from experiments.training.trained_model import TrainedModel
@@ -160,7 +160,9 @@ def _batches(images: ImageSet, size: int) -> Iterator[Float[Array, "batch h w c"
 
 
 def _common_fields(model: ConfigDict) -> Iterator[tuple[str, Any]]:
-    """Yields the fields of a model's config that are not what a layer is made of."""
+    """Yields the fields of a model's config, of a layer no more than whether it is there."""
     for name, value in model.items():
         is_layer = isinstance(value, ConfigDict) and "kind" in value
-        yield name, "a fully connected layer" if is_layer else value
+        if is_layer:
+            value = "left out" if value.kind == NO_LAYER else "a fully connected layer"
+        yield name, value

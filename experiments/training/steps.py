@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from experiments.data import random_shift
+from experiments.models import frozen_layers
 from experiments.system import shardings
 from experiments.training.teacher import Teacher, distillation_loss
 
@@ -78,9 +79,9 @@ def compile_train_step(
 
     The loss is what is minimised: the cross-entropy with the labels, smoothed if the config says
     so; with a teacher, which sees the same shifted images, the weighted sum of it and of
-    `distillation_loss`.
+    `distillation_loss`. Frozen layers have no gradient, and no part in its norm.
     """
-    distillation = config.distillation
+    distillation, frozen = config.distillation, frozen_layers(model)
 
     def step(
         base_key: Array, teacher_variables: Any, state: TrainState, batch: Batch
@@ -94,6 +95,7 @@ def compile_train_step(
             taught = teacher.model.apply(teacher_variables, images, train=False)
 
         def mean_loss(params: Any) -> tuple[Array, tuple[Array, Any]]:
+            params = params | {name: jax.lax.stop_gradient(params[name]) for name in frozen}
             logits, updates = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 images,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.data import ImageSet, TrainBatches, eval_batches
-from experiments.models import cost_table, model_line, totals
+from experiments.models import cost_table, frozen_layers, model_line, totals
 from experiments.runs import Checkpoints, provenance
 from experiments.system import Interrupted, deferred_signals, lock_folder, shardings
 from experiments.training import steps
@@ -94,7 +94,7 @@ class _Trainer:
             config.optimizer, self.num_steps, self._steps_per_epoch
         )
         model = run.model
-        optimizer = make_optimizer(config.optimizer, self._schedule)
+        optimizer = make_optimizer(config.optimizer, self._schedule, frozen_layers(model))
         self._progress = Progress(self.num_steps, self._steps_per_epoch)
         self._progress.say(model_line(run.costs))
 

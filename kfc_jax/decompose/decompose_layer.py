@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
+from kfc_jax.decompose.diagonal_blocks import diagonal_blocks
 from kfc_jax.decompose.input_statistics import InputStatistics, Samples
 from kfc_jax.decompose.nearest import nearest_kronecker_sum
 from kfc_jax.decompose.report import DecompositionReport
 from kfc_jax.decompose.thin_matrices import low_rank
 from kfc_jax.structures import (
+    BlockDiagonalStructure,
     DenseStructure,
     KroneckerStructure,
     LayerStructure,
@@ -85,6 +87,19 @@ def _low_rank(
     del max_sweeps
     matrices, report = low_rank(kernel, structure.rank, statistics=statistics)
     return dict(zip(structure.array_shapes, matrices, strict=True)), report
+
+
+@decompose_kernel.register
+def _block_diagonal(
+    structure: BlockDiagonalStructure,
+    kernel: Any,
+    *,
+    statistics: InputStatistics | Samples | None = None,
+    max_sweeps: int = 100,
+) -> Result:
+    del max_sweeps
+    blocks, report = diagonal_blocks(kernel, structure, statistics=statistics)
+    return dict(zip(structure.array_shapes, (blocks,), strict=True)), report
 
 
 @decompose_kernel.register

@@ -2,6 +2,7 @@
 
 - `KFCDense`: a dense layer whose kernel is a sum of Kronecker products.
 - `LowRankDense`: one whose kernel is a product of two thin matrices.
+- `BlockDiagonalDense`: one whose kernel is blocks on the diagonal.
 - `FactoredDense`: the base of such layers, with the fields of `nn.Dense`.
 - `layer_for`: the layer of a structure, of whatever kind.
 - `make_layer`: the layer that the fields of a config describe.
@@ -12,6 +13,7 @@
 - `DEFAULT_GAIN`: how much of the rule for factors is used.
 """
 
+from kfc_jax.layers.block_diagonal import BlockDiagonalDense
 from kfc_jax.layers.factory import layer_for, make_layer
 from kfc_jax.layers.initializers import factor_initializer
 from kfc_jax.layers.linen import FactoredDense, KFCDense, LowRankDense
@@ -20,6 +22,7 @@ from kfc_jax.layers.update_rule import factor_multipliers
 
 __all__ = [
     "DEFAULT_GAIN",
+    "BlockDiagonalDense",
     "FactoredDense",
     "KFCDense",
     "LowRankDense",

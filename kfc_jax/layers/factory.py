@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 
 import flax.linen as nn
 
+from kfc_jax.layers.block_diagonal import BlockDiagonalDense
 from kfc_jax.layers.linen import KFCDense, LowRankDense
 from kfc_jax.structures import (
+    BlockDiagonalStructure,
     DenseStructure,
     KroneckerStructure,
     LayerStructure,
@@ -91,6 +93,14 @@ def _low_rank(structure: Given[LowRankStructure], features: int, **fields: Any) 
     if isinstance(structure, LowRankStructure):
         fields["rank"] = structure.rank
     return LowRankDense(features, **_without(fields, "num_factors"))
+
+
+@layer_for.register(BlockDiagonalStructure)
+def _block_diagonal(
+    structure: Given[BlockDiagonalStructure], features: int, **fields: Any
+) -> BlockDiagonalDense:
+    fields = _without(fields, "rank", "num_factors")
+    return BlockDiagonalDense(features, structure=structure or "", **fields)
 
 
 def _without(fields: dict[str, Any], *names: str) -> dict[str, Any]:

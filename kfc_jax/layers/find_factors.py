@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from kfc_jax.structures import DenseStructure, LayerStructure, kind_of_parameter
+from kfc_jax.structures import LayerStructure, kind_of_parameter
 
 
 class Factor(NamedTuple):
@@ -63,9 +63,9 @@ def _terms(layer: str, kind: type[LayerStructure], arrays: Mapping[str, Any]) ->
 
 
 def _kind_of_factor(name: str) -> type[LayerStructure] | None:
-    """Returns the kind whose factor has this name; a dense kernel is no factor."""
+    """Returns the kind whose factor has this name; a kernel that is no product has none."""
     kind = kind_of_parameter(name)
-    return None if kind is DenseStructure else kind
+    return kind if kind and kind.is_product else None
 
 
 def path_name(path: Sequence[Any]) -> str:

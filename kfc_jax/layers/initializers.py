@@ -80,6 +80,23 @@ def factor_initializer(
     return init
 
 
+def block_initializer(kernel_init: Initializer) -> Callable[..., Any]:
+    """Returns the initialiser of a stack of blocks, each of which is a dense kernel of its own.
+
+    ``nn.with_partitioning`` names of a kernel's axes carry over to those of the blocks; the axis
+    that counts the blocks is replicated.
+    """
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
+        def one(key: jax.Array) -> Any:
+            return kernel_init(key, shape[1:], dtype)
+
+        values = jax.vmap(lambda key: meta.unbox(one(key)))(jax.random.split(key, shape[0]))
+        return _box_like(jax.eval_shape(one, key), values, (None, 0, 1))
+
+    return init
+
+
 def _box_like(dense: Any, value: jax.Array, kernel_axes: tuple[int | None, ...]) -> Any:
     """Wraps a factor in the metadata of the dense kernel, its axis names adapted."""
     if not isinstance(dense, meta.AxisMetadata):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from kfc_jax.product.matmul import materialize
-from kfc_jax.structures import KroneckerStructure, LayerStructure
+from kfc_jax.structures import BlockDiagonalStructure, KroneckerStructure, LayerStructure
 
 Arrays = Mapping[str, Array | np.ndarray]
 
@@ -37,3 +37,16 @@ def dense_kernel(structure: LayerStructure, arrays: Arrays) -> Float[Array, "inp
     factors = [[jnp.asarray(factor, wide) for factor in term] for term in factors]
     padded = structure if isinstance(structure, KroneckerStructure) else None
     return materialize(factors, structure=padded).astype(dtype)
+
+
+@dense_kernel.register
+def _block_diagonal(
+    structure: BlockDiagonalStructure, arrays: Arrays
+) -> Float[Array, "inputs features"]:
+    structure.check_shapes({name: np.shape(array) for name, array in arrays.items()})
+    (blocks,) = (jnp.asarray(array) for array in arrays.values())
+    count, rows, columns = blocks.shape
+    grid = jnp.zeros((count, columns, count, rows), blocks.dtype)
+    each = jnp.arange(count)
+    grid = grid.at[each, :, each].set(blocks.swapaxes(1, 2))
+    return structure.inputs_of(grid.reshape(structure.features, count, rows)).T

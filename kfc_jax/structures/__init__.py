@@ -2,6 +2,7 @@
 
 - `LayerStructure`: how the kernel of a dense layer may be stored, the base of every kind.
 - `DenseStructure`: the kernel as it is.
+- `BlockDiagonalStructure`: the kernel as blocks on its diagonal.
 - `LowRankStructure`: the kernel as a product of two thin matrices.
 - `KroneckerStructure`: the kernel as a sum of terms, with its text form.
 - `KroneckerTerm`: a shape with its rank.
@@ -12,6 +13,7 @@
 - `TRAINABLE_MATRIX_RANK`: the fraction of the matrix rank that a kernel needs in order to train.
 """
 
+from kfc_jax.structures.block_diagonal import BlockDiagonalStructure
 from kfc_jax.structures.dense import DenseStructure
 from kfc_jax.structures.kronecker import KroneckerStructure
 from kfc_jax.structures.kronecker_term import KroneckerTerm, Shape
@@ -26,6 +28,7 @@ from kfc_jax.structures.read_text import read_layer_structure
 
 __all__ = [
     "TRAINABLE_MATRIX_RANK",
+    "BlockDiagonalStructure",
     "DenseStructure",
     "KroneckerStructure",
     "KroneckerTerm",

@@ -22,6 +22,7 @@ class DenseStructure(LayerStructure):
     example = "dense"
     parameter: ClassVar[str] = "kernel"
     parameter_pattern = re.compile(parameter)
+    is_product = False
 
     inputs: int
     features: int

@@ -45,6 +45,8 @@ class LayerStructure(abc.ABC):
       parameter_pattern: what the names of the arrays match in full; no two kinds share a name.
       depends_on_unit_order: whether `kfc_jax.unit_order` can find an order of the layer's outputs
         that suits the structure better.
+      is_product: whether arrays are multiplied with each other, or repeated, to give the kernel.
+        `kfc_jax.scale_factor_updates` acts on these; others train as a dense kernel does.
       inputs: the number of rows of the kernel.
       features: the number of columns of the kernel.
 
@@ -56,6 +58,7 @@ class LayerStructure(abc.ABC):
     example: ClassVar[str]
     parameter_pattern: ClassVar[re.Pattern[str]]
     depends_on_unit_order: ClassVar[bool] = False
+    is_product: ClassVar[bool] = True
 
     if TYPE_CHECKING:  # a dataclass would take a property for its field's default
 

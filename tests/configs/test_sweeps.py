@@ -225,6 +225,115 @@ def test_trials_from_scratch_are_as_long_as_the_dense_ones(network, request, mon
         assert trial.overrides["model.fc1.kind"] in ("kfc", "low_rank")
 
 
+CONTROLLED = ["svhn", "regularised", "large", "mnist-regularised", "characters-regularised"]
+
+
+def models(plan):
+    """Returns config and costs of the models of the first seed, without teachers and sources."""
+    fields = ("model.", "data.name", "seed")
+    trials = [
+        dataclasses.replace(
+            t, overrides={f: v for f, v in t.overrides.items() if f.startswith(fields)}
+        )
+        for t in plan.trials
+        if t.overrides["seed"] == 0
+    ]
+    configs = trial_configs(dataclasses.replace(plan, trials=trials)).values()
+    return [(c.model, costs_of_layers(make_model(c.model), c.model.image_shape)) for c in configs]
+
+
+@pytest.mark.parametrize("question", ["from_scratch", "taught"])
+@pytest.mark.parametrize("network", CONTROLLED)
+def test_controls_are_as_large_as_the_sums_that_they_control(
+    question, network, request, monkeypatch
+):
+    monkeypatch.chdir(request.config.rootpath)
+    how = "_taught" if question == "taught" else ""
+    controls = models(comparison_plan("controls", network + how))
+    sums = [m for m in models(comparison_plan(question, network)) if m[0].fc1.kind == "kfc"]
+    (_, dense), *_ = models(comparison_plan("dense", network))
+
+    kinds = [("frozen" if model.fc1.frozen else model.fc1.kind) for model, _ in controls]
+    assert kinds[:2] == ["none", "frozen"]
+    assert totals(controls[1][1])["parameters"] == totals(dense)["parameters"]
+    narrow = [(m, c) for kind, (m, c) in zip(kinds, controls, strict=True) if kind == "dense"]
+    fitting = set()  # of every sum the widest layer that makes the model no larger
+    for _, costs in sums:
+        at_most = totals(costs)["parameters"]
+        widest = max(m.hidden for m, c in narrow if totals(c)["parameters"] <= at_most)
+        fitting.add(widest)
+        wider = narrow[0][0].copy_and_resolve_references()
+        wider.hidden = widest + 1
+        too_many = totals(costs_of_layers(make_model(wider), wider.image_shape))["parameters"]
+        assert too_many > at_most
+    assert {m.hidden for m, _ in narrow} == fitting
+
+    (fc1,) = [cost for cost in dense if cost.name == "fc1"]
+    inputs, features = map(int, fc1.structure.split("x"))
+    sizes = {
+        n: inputs * features // n for n in range(1, features + 1) if not features % n | inputs % n
+    }
+    expected = set()
+    for _, costs in sums:
+        (at_most,) = [cost.parameters for cost in costs if cost.name == "fc1"]
+        fewest = min((n for n, size in sizes.items() if size <= at_most), default=max(sizes))
+        expected |= {f"blocks {fewest}", f"blocks {fewest} interleaved"}
+    blocks = [m.fc1.structure for m, _ in controls if m.fc1.kind == "block_diagonal"]
+    assert set(blocks) == expected
+    assert len(kinds) == 2 + len(narrow) + len(expected)
+
+
+def test_the_fewest_blocks_and_the_widest_layer_are_those_of_a_hand_count(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    trials = [
+        t.overrides for t in comparison("controls", "regularised") if t.overrides["seed"] == 0
+    ]
+    assert trials[0]["model.fc1.kind"] == "none"
+    # 8 products of 16x16 and 64x32: 18,432. 32 blocks: 16,384, and 16 would be twice as many.
+    # 23 features: 23 * (1024 + 1 + 10) + 10 of 18,432 + 512 * (1 + 10) + 10.
+    assert trials[2]["model.hidden"] == 23 == (18_432 + 512 * 11) // 1_035
+    assert [t["model.fc1.structure"] for t in trials[3:5]] == ["blocks 32", "blocks 32 interleaved"]
+    # 2 of 16x20 and 50x25 are 3,140, fewer than the 4,000 of as many blocks as 800x500 can have.
+    trials = [t.overrides for t in comparison("controls", "mnist-regularised")]
+    assert [t["model.fc1.structure"] for t in trials[3:5]] == [
+        "blocks 100",
+        "blocks 100 interleaved",
+    ]
+
+
+def test_controls_train_as_the_dense_model_does(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    for how in ("", "_taught"):
+        trials = [t.overrides for t in comparison("controls", f"regularised{how}")]
+        for seed in (0, 1, 2):
+            dense = comparison("dense", "regularised")[seed]
+            own = [fields for fields in trials if fields["seed"] == seed]
+            assert 3 * len(own) == len(trials)
+            for fields in own:
+                assert {f: fields[f] for f in dense.overrides if f != "model.fc1.kind"} == {
+                    f: v for f, v in dense.overrides.items() if f != "model.fc1.kind"
+                }
+                teacher = f"runs/regularised-dense/{dense.name}" if how else None
+                assert fields.get("distillation.teacher") == teacher
+
+
+def test_controls_are_tuned_on_validation_images(request, monkeypatch):
+    monkeypatch.chdir(request.config.rootpath)
+    plan = comparison_plan("controls", "regularised_tuning")
+    check_trials(plan)
+    tried = {}
+    for trial in plan.trials:
+        fields = trial.overrides
+        assert fields["data.num_validation"] == 4_000
+        assert fields["train.test_at_end"] is False
+        layer = tuple((f, v) for f, v in fields.items() if f.startswith("model."))
+        setting = fields["optimizer.learning_rate"], fields["optimizer.weight_decay"]
+        tried.setdefault(layer, set()).add(setting)
+    assert len(tried) == 5
+    settings = {(rate, decay) for rate in (8e-3, 1.6e-2, 3.2e-2) for decay in (0.1, 0.3)}
+    assert all(own == settings for own in tried.values())
+
+
 @pytest.mark.parametrize(
     ("network", "sizes"),
     [

@@ -21,11 +21,12 @@ class Tiny(nn.Module):
     num_classes: int
     fc1: LayerSpec
     fc2: LayerSpec
+    hidden: int
 
     @nn.compact
     def __call__(self, images, *, train=False):
         x = nn.avg_pool(images, (4, 4), (4, 4)).reshape(len(images), -1)
-        x = nn.relu(fully_connected(self.fc1, 30, "fc1")(x))
+        x = nn.relu(fully_connected(self.fc1, self.hidden, "fc1")(x))
         return fully_connected(self.fc2, self.num_classes, "fc2")(x)
 
 
@@ -39,6 +40,7 @@ def get_config() -> ConfigDict:
     config = mnist.get_config()
     config.data.update({"name": "tiny", "num_validation": 24})
     config.model.update({"name": "tiny", "image_shape": (SIDE, SIDE, 1), "num_classes": 4})
+    config.model.hidden = 30
     config.model.fc1.structure = "2:4x5*4x6"
     config.train.update({"batch_size": 8, "num_epochs": 3, "eval_batch_size": 16, "log_every": 3})
     config.optimizer.learning_rate = 0.02

@@ -9,6 +9,7 @@ what each network is and which layers every question tries in it.
     taught.py         What do they reach from there with the dense model as a teacher?
     shapes.py         Which structure of one size is best, taught like that?
     both_layers.py    What if the classifier is small, alone or together with `fc1`?
+    controls.py       What do no `fc1`, a narrow, a frozen and a block-diagonal one reach?
     tuning.py         Which learning rate does the fine-tuning want? (On validation images.)
     tuning_taught.py  Which learning rate and gain does it want with a teacher? (Likewise.)
 

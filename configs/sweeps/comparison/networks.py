@@ -34,7 +34,7 @@ LAYER = "model.fc1"
 CLASSIFIER = "model.fc2"
 
 Settings = dict[str, Overrides]
-"""Learning rate and the like for every kind of layer: `kfc`, `low_rank` and `dense`."""
+"""Learning rate and the like for every kind of layer, such as `kfc`, `low_rank` and `dense`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,8 @@ class Network:
       from_scratch, settings_from_scratch: layers for `from_scratch.py`, and at what they train.
       fine_tuned, settings_fine_tuned: the same for `fine_tuned.py`.
       taught, settings_taught: the same for `taught.py`.
+      settings_controls: at what the controls of `controls.py` train, by their names there, where
+        it is not as the dense model.
       shapes: structures of about one size for `shapes.py`.
       both_layers: pairs of `fc1` and the classifier for `both_layers.py`.
       tuned: layers for `tuning.py` and `tuning_taught.py`.
@@ -69,6 +71,7 @@ class Network:
     settings_fine_tuned: Settings = dataclasses.field(default_factory=dict)
     taught: Sequence[Overrides] = ()
     settings_taught: Settings = dataclasses.field(default_factory=dict)
+    settings_controls: Settings = dataclasses.field(default_factory=dict)
     shapes: Sequence[Overrides] = ()
     both_layers: Sequence[Overrides] = ()
     tuned: Sequence[Overrides] = ()

@@ -14,17 +14,20 @@ import pandas as pd
 
 from experiments.reporting.compare.methods import (
     DENSE,
+    NARROW_DENSE,
     Method,
     in_order,
     is_fully_connected,
     method_of,
     structure_of,
+    way_of,
 )
 from experiments.reporting.compare.setting_names import setting_names
 from experiments.reporting.trials import MEASURES, SIZES, SPLITS
 from experiments.reporting.wording import settings_text
 from experiments.runs import Layer
 
+_WIDTH = "model.hidden"
 _SAME = ["structure", "settings"]  # runs that agree in these differ in their seed alone
 
 
@@ -174,16 +177,25 @@ def with_layers(runs: pd.DataFrame, layers: Sequence[tuple[Layer, ...]]) -> pd.D
 def _compare_task(data: str, model: str, runs: pd.DataFrame) -> Comparison:
     names = _compared_layers(runs.layers)
     layers = [tuple(layer for layer in own if layer.name in names) for own in runs.layers]
-    fields = _differing(runs.fields, tuple(f"model.{name}." for name in names))
+    methods = [method_of(own) for own in layers]
+    narrow = _narrow_widths(runs.fields, methods)
+    methods = [NARROW_DENSE if width else m for m, width in zip(methods, narrow, strict=True)]
+    structures = [
+        f"{structure_of(own)}, {width} features" if width else structure_of(own)
+        for own, width in zip(layers, narrow, strict=True)
+    ]
+    # A width that the structures tell is no setting.
+    told = (_WIDTH,) if any(narrow) else ()
+    fields = _differing(runs.fields, (*(f"model.{name}." for name in names), *told))
     trunks = [{f: v for f, v in own.items() if f.startswith("model.")} for own in fields]
     runs = with_layers(runs, layers).astype(
         {s: int for s in (*SIZES, *map("dense_{}".format, SIZES))}
     )
-    methods = [method_of(own) for own in layers]
     runs = runs.assign(
         method=methods,
+        structure=structures,
         family=[method.family for method in methods],
-        label=[m.label_of(s) for m, s in zip(methods, runs.structure, strict=True)],
+        label=[m.label_of(s) for m, s in zip(methods, structures, strict=True)],
         special=fields,
         settings=[settings_text(own) for own in fields],
         setting_name=setting_names(fields),
@@ -194,6 +206,22 @@ def _compare_task(data: str, model: str, runs: pd.DataFrame) -> Comparison:
     return Comparison(
         data, model, names, runs[~is_repeated], _groups(runs[~is_repeated]), runs[is_repeated]
     )
+
+
+def _narrow_widths(
+    configs: Sequence[Mapping[str, Any]], methods: Sequence[Method]
+) -> Sequence[int]:
+    """Returns the width of every narrow dense model, and 0 for all others.
+
+    Dense models are narrow, and not the dense one to compare with, where all of another width are
+    dense and there are wider models. If small layers vary in width too, it is a setting of all.
+    """
+    widths = [int(own.get(_WIDTH, 0)) for own in configs]
+    are_wide = [width == max(widths) for width in widths]
+    narrow = [m for m, is_wide in zip(methods, are_wide, strict=True) if not is_wide]
+    if any(method != DENSE for method in narrow):
+        return [0] * len(widths)
+    return [0 if is_wide else width for width, is_wide in zip(widths, are_wide, strict=True)]
 
 
 def _groups(runs: pd.DataFrame) -> pd.DataFrame:
@@ -215,7 +243,7 @@ def _compared_layers(models: Iterable[Sequence[Layer]]) -> tuple[str, ...]:
     made: dict[str, set[tuple[str, str]]] = {}
     for layer in (layer for layers in models for layer in layers):
         if is_fully_connected(layer):
-            made.setdefault(layer.name, set()).add((layer.kind, layer.structure))
+            made.setdefault(layer.name, set()).add(way_of(layer))
     differing = tuple(name for name, ways in made.items() if len(ways) > 1)
     replaced = tuple(n for n, ways in made.items() if any(kind != DENSE.key for kind, _ in ways))
     return differing or replaced or tuple(made)

@@ -54,9 +54,11 @@ KFC = Method("kfc", "KFC", "#0072b2", "#56b4e9", "o", "-")
 KFC_MIXED = Method("kfc_mixed", "KFC, mixed shapes", "#00805e", "#2fc99a", "D", "--")
 KFC_FACTORS = Method("kfc_factors", "KFC, three or more factors", "#a8478a", "#e79bcb", "^", "-.")
 LOW_RANK = Method("low_rank", "low rank", "#c44e00", "#ff9d4d", "s", ":")
+NO_LAYER = Method("none", "no layer", "#777777", "#999999", "X", "--")
 COMBINED = Method("combined", "KFC and low rank", "#7a6a00", "#f0e442", "P", "-")
+NARROW_DENSE = Method("narrow_dense", "narrow dense", "#6b4f3a", "#c9a58a", "d", ":")
 
-_KNOWN = (DENSE, KFC, KFC_MIXED, KFC_FACTORS, LOW_RANK, COMBINED)
+_KNOWN = (DENSE, KFC, KFC_MIXED, KFC_FACTORS, LOW_RANK, COMBINED, NARROW_DENSE, NO_LAYER)
 _SPARE_LOOKS = (("v", "--"), ("X", "-."), ("<", ":"), ("p", "-"), (">", "--"), ("h", "-."))
 
 
@@ -68,16 +70,27 @@ def is_fully_connected(layer: Layer) -> bool:
     return bool(layer.structure) and layer.kind != "conv"
 
 
+def way_of(layer: Layer) -> tuple[str, str]:
+    """Returns kind and structure, which tell layers apart; trained dense ones are all alike.
+
+    The kind of a layer that was not trained says so.
+    """
+    kind = f"frozen_{layer.kind}" if layer.frozen else layer.kind
+    return kind, "" if layer.kind == DENSE.key else layer.structure
+
+
 def method_of(layers: Sequence[Layer]) -> Method:
     """Returns the method of a model from its fully connected layers.
 
     A kind of layer that has no method here is a method of its own, called by its name.
     """
-    kinds = sorted({layer.kind for layer in layers} - {DENSE.key})
+    kinds = sorted({way_of(layer)[0] for layer in layers} - {DENSE.key})
     if not kinds:
         return DENSE
     if kinds == [LOW_RANK.key]:
         return LOW_RANK
+    if kinds == [NO_LAYER.key]:
+        return NO_LAYER
     if kinds == [KFC.key, LOW_RANK.key]:
         return COMBINED
     if kinds != [KFC.key]:
@@ -106,6 +119,8 @@ def structure_of(layers: Sequence[Layer]) -> str:
 
 
 def _text(layer: Layer) -> str:
+    if layer.frozen:
+        return f"frozen {_text(dataclasses.replace(layer, frozen=False))}"
     if layer.kind == DENSE.key:
         return DENSE.key
     if layer.kind in (KFC.key, LOW_RANK.key) or layer.structure.startswith(layer.kind):

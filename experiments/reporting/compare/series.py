@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from experiments.reporting.compare.groups import Comparison, is_best, with_layers
-from experiments.reporting.compare.methods import DENSE
+from experiments.reporting.compare.methods import DENSE, NARROW_DENSE, way_of
 from experiments.reporting.trials import STARTS, unordered
 
 _KEY = ["trunk", "replaced", "start", "epochs"]
@@ -60,9 +60,11 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
     """
     groups = comparison.on(split)
     trunks = list(dict.fromkeys(groups.trunk))
-    groups = groups[groups.method != DENSE]
+    groups = groups[~groups.method.isin([DENSE, NARROW_DENSE])]
     # Without its dense layers, which other groups replace.
-    layers = [tuple(layer for layer in own if layer.kind != DENSE.key) for own in groups.layers]
+    layers = [
+        tuple(layer for layer in own if way_of(layer)[0] != DENSE.key) for own in groups.layers
+    ]
     groups = with_layers(groups, layers)
     groups["replaced"] = [tuple(layer.name for layer in own) for own in layers]
     groups = _with_unordered(groups)

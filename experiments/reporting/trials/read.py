@@ -123,7 +123,9 @@ def _outcome(result: dict[str, Any]) -> Outcome:
         errors=errors,
         losses={split: float(values["loss"]) for split, values in splits.items()},
         examples={split: int(values["examples"]) for split, values in splits.items()},
-        layers=tuple(Layer(**{n: layer[n] for n in names}) for layer in result["layers"]),
+        layers=tuple(
+            Layer(**{n: layer[n] for n in names if n in layer}) for layer in result["layers"]
+        ),
         parameters=int(whole["parameters"]),
         dense_parameters=int(whole["dense_parameters"]),
         flops=int(whole["flops_per_example"]),

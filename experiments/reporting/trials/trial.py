@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from experiments.config import NEUTRAL_FIELDS
+from experiments.config import NEUTRAL_FIELDS, completed
 from experiments.runs import DIVERGED, Layer
 
 SPLITS = ("test", "validation")
@@ -108,7 +108,7 @@ class Trial:
         unused = tuple(part for part, run in parts if not self.config.get(part + run))
         settings = {
             name: value
-            for name, value in self.config.items()
+            for name, value in completed(self.config).items()
             if name not in neutral and not name.startswith(unused)
         }
         # Runs that differ in the seed alone may each have a teacher or a source of that seed.

@@ -103,6 +103,21 @@ def test_dropout_acts_in_training_alone():
     np.testing.assert_array_equal(model.apply(variables, images), without.apply(variables, images))
 
 
+def test_without_fc1_the_features_are_dropped_once():
+    rng = np.random.default_rng(0)
+    model = ConvNet(1, LayerSpec("none"), DENSE, channels=((64,),), dropout=0.5)
+    variables = random_variables(model, (4, 4, 1), rng)
+    # All features are ones, and the classifier's output is the fraction of them that is left.
+    norm = {"scale": np.zeros(64, np.float32), "bias": np.ones(64, np.float32)}
+    fc2 = {"kernel": np.full((256, 1), 1 / 256, np.float32), "bias": np.zeros(1, np.float32)}
+    variables["params"] |= {"norm1": norm, "fc2": fc2}
+    images = rng.random((50, 4, 4, 1)).astype(np.float32)
+    rngs = {"dropout": jax.random.key(0)}
+    outputs, _ = model.apply(variables, images, train=True, rngs=rngs, mutable=["batch_stats"])
+    # The variance of a mean of 256 features that are 0 or 2; 3 times that if dropped twice.
+    assert np.var(outputs) * 256 == pytest.approx(1, rel=0.6)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [

@@ -50,6 +50,37 @@ def test_low_rank_costs_match_a_hand_count():
     assert (fc1.dense_parameters, fc1.bias_parameters) == (400_000, 500)
 
 
+def test_block_diagonal_costs_match_a_hand_count():
+    fc1 = costs_of(kind="block_diagonal", structure="blocks 100 interleaved")[2]
+    assert (fc1.kind, fc1.structure) == ("block_diagonal", "blocks 100 interleaved")
+    assert (fc1.parameters, fc1.flops, fc1.bias_parameters) == (100 * 8 * 5, 2 * 100 * 8 * 5, 500)
+    assert (fc1.dense_parameters, fc1.reduction) == (400_000, 0.99)
+
+
+def test_a_layer_that_is_left_out_is_listed_and_costs_nothing():
+    costs = costs_of(kind="none")
+    assert [c.name for c in costs] == ["conv1", "conv2", "fc1", "fc2"]
+    fc1 = costs[2].as_dict()
+    assert (fc1["kind"], fc1["structure"]) == ("none", "none")
+    assert not any(fc1[name] for name in fc1.keys() - {"name", "kind", "structure"})
+    assert costs[3].parameters == 8_000
+    assert totals(costs)["parameters"] == 500 + 20 + 25_000 + 50 + 8_000 + 10
+    assert totals(costs)["flops_per_example"] == CONV1 + CONV2 + 16_000
+
+
+def test_a_frozen_layer_counts_among_all_parameters_and_not_among_the_trained():
+    costs = costs_of(kind="dense", frozen=True)
+    assert [cost.frozen for cost in costs] == [False, False, True, False]
+    assert totals(costs)["parameters"] == 431_080
+    assert totals(costs)["trained_parameters"] == 431_080 - 400_500
+    assert totals(costs_of())["trained_parameters"] == totals(costs_of())["parameters"] == 34_220
+    table = cost_table(costs)
+    assert "431,080 parameters, biases included, 30,580 of them trained (431,080" in table
+    assert "fc1    dense, frozen  800x500" in table
+    assert "frozen" not in cost_table(costs_of())
+    assert "trained" not in cost_table(costs_of())
+
+
 def test_padding_counts_as_parameters():
     fc1 = costs_of(structure="1:27x20*30x25")[2]  # 810 rows for 800 inputs
     assert fc1.structure == "1:27x20*30x25@800x500"

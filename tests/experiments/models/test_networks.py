@@ -6,6 +6,7 @@ from flax import linen as nn
 from scipy.signal import correlate
 
 from configs import mnist
+from experiments.config import flatten
 from experiments.models import LayerSpec, fully_connected, make_model
 from experiments.models.lenet5 import LeNet5
 from kfc_jax import KFCDense, LowRankDense
@@ -24,6 +25,37 @@ def test_dense_lenet5_has_431080_parameters():
     params = parameter_shapes(LeNet5(10, DENSE, DENSE))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 431_080
     assert params["fc1"]["kernel"].shape == (800, 500)
+
+
+def test_without_fc1_the_classifier_reads_the_features():
+    model = LeNet5(10, LayerSpec("none", structure="2:16x20*50x25"), DENSE)
+    params = parameter_shapes(model)
+    assert params.keys() == {"conv1", "conv2", "fc2"}
+    assert params["fc2"]["kernel"].shape == (800, 10)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), params)
+    images = rng.random((2, 28, 28, 1), np.float32)
+    # The same as with a layer that changes nothing: the ReLU behind it stays.
+    fc1 = {"kernel": np.eye(800, dtype=np.float32), "bias": np.zeros(800, np.float32)}
+    same = LeNet5(10, DENSE, DENSE, hidden=800).apply({"params": params | {"fc1": fc1}}, images)
+    np.testing.assert_allclose(model.apply({"params": params}, images), same, rtol=1e-4, atol=1e-3)
+
+
+def test_the_classifier_cannot_be_left_out():
+    config = mnist.get_config().model
+    config.fc2.kind = "none"
+    with pytest.raises(ValueError, match=r"model\.fc2: kind is 'none', but .*only fc1 may be"):
+        make_model(config)
+
+
+@pytest.mark.parametrize("kind", ["dense", "low_rank"])
+def test_lenet5_has_as_many_hidden_features_as_the_config_says(kind):
+    config = mnist.get_config().model
+    config.hidden = 20
+    config.fc1.update({"kind": kind, "rank": 3})
+    params = parameter_shapes(make_model(config))
+    assert params["fc1"]["bias"].shape == (20,)
+    assert params["fc2"]["kernel"].shape == (20, 10)
 
 
 def test_lenet5_computes_what_its_description_says():
@@ -84,13 +116,19 @@ def test_layer_kinds_of_a_config_reach_the_parameters():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
+        (
+            "fc1",
+            {"kind": "none", "frozen": True},
+            "fc1: frozen is True, .*'none' has no",
+        ),
+        ("hidden", 0, "hidden is 0; it must be at least 1"),
         ("name", "lenet6", "model.name is 'lenet6'; take one of lenet5"),
-        ("fc1.kind", "sparse", "model.fc1: kind is 'sparse'; take one of dense, kfc, low_rank"),
+        ("fc1.kind", "sparse", "model.fc1: kind is 'sparse'; take one of .*dense, .*, none"),
     ],
 )
 def test_a_wrong_model_names_the_field_and_the_choices(path, value, message):
     config = mnist.get_config().model
-    config.update_from_flattened_dict({path: value})
+    config.update_from_flattened_dict(flatten({path: value}))
     with pytest.raises(ValueError, match=message):
         make_model(config)
 

@@ -37,6 +37,14 @@ def test_nested_tuples_survive_json(copied):
     assert read_run(copied).config.model.channels == ((16,), (24, 24))
 
 
+def test_a_lenet5_from_before_its_width_was_a_field_has_the_width_of_then(copied):
+    config = json.loads((copied / "config.json").read_text())
+    config["model"]["name"] = "lenet5"
+    del config["model"]["hidden"]
+    (copied / "config.json").write_text(json.dumps(config))
+    assert read_run(copied).config.model.hidden == 500
+
+
 def remove(name):
     return lambda folder: (folder / name).unlink()
 

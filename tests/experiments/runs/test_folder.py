@@ -4,6 +4,7 @@ import struct
 import pytest
 from tensorboardX.proto import event_pb2
 
+from configs import mnist
 from experiments.runs import RunFolder
 from tests.experiments import tiny
 
@@ -57,6 +58,19 @@ def test_fields_that_leave_the_numbers_alone_may_change(tmp_path):
     config.data.data_dir, config.train.log_every = "elsewhere", 77
     RunFolder(tmp_path, config).open().start(0)
     assert json.loads((tmp_path / "config.json").read_text())["train"]["log_every"] == 77
+
+
+def test_a_run_goes_on_whose_config_lacks_a_field_that_came_later(tmp_path):
+    config = mnist.get_config()
+    RunFolder(tmp_path, config).open().start(0)
+    path = tmp_path / "config.json"
+    written = json.loads(path.read_text())
+    del written["model"]["hidden"], written["model"]["fc1"]["frozen"]
+    path.write_text(json.dumps(written))
+    RunFolder(tmp_path, config).open()
+    config.model.hidden, config.model.fc1.frozen = 20, True
+    with pytest.raises(ValueError, match=r"fc1\.frozen was False .*hidden was 500 and is now 20"):
+        RunFolder(tmp_path, config).open()
 
 
 def test_a_run_that_never_started_binds_no_config(tmp_path):

@@ -3,7 +3,15 @@ import math
 import pytest
 
 from experiments.models import LayerSpec
-from experiments.sweeping import dense, kfc, low_rank, low_rank_for, structures_for
+from experiments.sweeping import (
+    block_diagonal,
+    dense,
+    kfc,
+    low_rank,
+    low_rank_for,
+    no_layer,
+    structures_for,
+)
 from kfc_jax import KroneckerStructure
 
 
@@ -63,6 +71,8 @@ def test_the_layers_are_what_the_models_take():
     for overrides, spec in (
         (dense("model.fc1"), LayerSpec("dense")),
         (low_rank("model.fc1", 4), LayerSpec("low_rank", rank=4)),
+        (no_layer("model.fc1"), LayerSpec("none")),
+        (block_diagonal("model.fc1", "blocks 2"), LayerSpec("block_diagonal", "blocks 2")),
         (kfc("model.fc1", "2:16x20*50x25"), LayerSpec("kfc", structure="2:16x20*50x25")),
     ):
         fields = {name.removeprefix("model.fc1."): value for name, value in overrides.items()}

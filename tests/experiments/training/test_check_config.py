@@ -20,10 +20,11 @@ def test_the_configs_are_right(module):
         ("augmentation.shift", 28, "config.augmentation.shift is 28; it must be below the side"),
         ("model.name", "alexnet", "model.name is 'alexnet'; take one of lenet5"),
         ("model.image_shape", (28, 28), "config.model.image_shape is .*tuple of 3 positive"),
-        ("model.fc1.kind", "sparse", "model.fc1: kind is 'sparse'; take one of dense, kfc"),
+        ("model.fc1.kind", "sparse", "model.fc1: kind is 'sparse'; take one of .*kfc, .*none"),
         ("model.fc1.structure", "8:28x32*28x32", "layer fc1: .*784x1024.*needs 800x500.*nearest"),
         ("model.fc1.structure", "8*16x20", "layer fc1: Cannot read the term"),
         ("model.fc1.structure", "999:16x20*50x25", "layer fc1: Rank 999"),
+        ("model.fc1.kind", "block_diagonal", "layer fc1: .*structure='2:16x20.*give 'blocks 100'"),
         ("model.fc1.rank", 3, "wrong: layer fc1: KFCDense .*leave rank out"),
         (
             "train.batch_size",

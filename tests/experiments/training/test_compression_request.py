@@ -127,7 +127,7 @@ def test_mistakes_are_named(source, tmp_path, fields, message):
 def test_a_source_of_another_model_is_refused(source):
     from configs import quickstart
 
-    with pytest.raises(ValueError, match=r"a run of another model: its model.image_shape"):
+    with pytest.raises(ValueError, match=r"a run of another model: its model.hidden"):
         plan_run(CompressionRequest(source, "0.5"), quickstart.get_config())
 
 

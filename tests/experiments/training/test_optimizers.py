@@ -40,8 +40,8 @@ PARAMS = {
 }
 
 
-def first_update(gradient=0.0, **fields):
-    optimizer = make_optimizer(optimizer_config(**fields), optax.constant_schedule(0.5))
+def first_update(gradient=0.0, frozen=(), **fields):
+    optimizer = make_optimizer(optimizer_config(**fields), optax.constant_schedule(0.5), frozen)
     gradients = jax.tree.map(lambda leaf: jnp.full_like(leaf, gradient), PARAMS)
     updates, _ = optimizer.update(gradients, optimizer.init(PARAMS), PARAMS)
     return jax.tree.map(lambda leaf: float(leaf.mean()), updates)
@@ -64,6 +64,15 @@ def test_the_gain_acts_on_factors_alone():
         assert updates["fc"]["bias"] == pytest.approx(plain["fc"]["bias"])
     assert once["fc"]["kernel_0_0"] != pytest.approx(plain["fc"]["kernel_0_0"], rel=0.01)
     assert thrice["fc"]["kernel_0_0"] == pytest.approx(3 * once["fc"]["kernel_0_0"])
+
+
+@pytest.mark.parametrize("frozen", ["fc", "out"])
+def test_a_frozen_layer_neither_moves_nor_decays_and_the_others_do_as_ever(frozen):
+    fields = {"gradient": 1.0, "weight_decay": 0.1}
+    trained, updates = first_update(**fields), first_update(**fields, frozen={frozen})
+    assert not any(updates.pop(frozen).values())
+    assert all(trained.pop(frozen).values())
+    assert updates == trained
 
 
 def test_sgd_steps_along_the_gradient():

@@ -172,11 +172,30 @@ def test_a_compressed_run_is_a_source_too(dense_run, tmp_path):
     np.testing.assert_allclose(back.params["fc1"]["kernel"], expected, atol=1e-5)
 
 
+def test_a_block_diagonal_run_starts_from_the_sources_blocks_and_is_a_source_itself(
+    dense_run, tmp_path
+):
+    fields = {"model__fc1__kind": "block_diagonal", "model__fc1__structure": "blocks 2"}
+    config = compressed(dense_run, compression__weighted=False, train__num_epochs=0, **fields)
+    result = tiny.train(config, tmp_path / "blocks")
+    kernel = np.asarray(trained(dense_run).variables["params"]["fc1"]["kernel"])
+    expected = kernel * np.kron(np.eye(2), np.ones((8, 15)))
+    error = np.linalg.norm(kernel - expected) / np.linalg.norm(kernel)
+    assert result["compression"]["layers"]["fc1"]["relative_error"] == pytest.approx(error)
+    back = compressed(tmp_path / "blocks", model__fc1__kind="dense")
+    start = start_of(back, tmp_path / "back")
+    np.testing.assert_allclose(start.params["fc1"]["kernel"], expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"compression.source": "no/where"}, r"source is 'no/where', but .* is no folder"),
         ({"model.num_classes": 5}, r"another model: its model.num_classes is 4, .* is 5"),
+        (
+            {"model.fc1.kind": "none"},
+            r"its model.fc1 is 'a fully connected layer', .* is 'left out'",
+        ),
         ({"seed": 1}, r"config.seed is 1, but 0 in .* Set config.seed=0, or .*num_validation=0"),
         ({"data.num_validation": 16}, r"config.data.num_validation is 16, but 24"),
         ({"compression.weighted": 1}, r"config.compression.weighted is 1; it must be True or"),

@@ -8,6 +8,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from experiments.models import make_model
 from experiments.training import steps
 from tests.experiments import tiny
 
@@ -72,6 +73,21 @@ def test_a_step_is_gradient_descent_on_the_mean_cross_entropy():
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params, expected
     )
     assert after.step == 1
+
+
+def test_a_frozen_layer_stays_and_has_no_part_in_the_gradients_norm(monkeypatch):
+    tiny.install(monkeypatch)
+    config = tiny.config_of(model__fc1__kind="dense", model__fc1__frozen=True)
+    model = make_model(config.model)
+    (before, after), (metrics,) = first_steps(model)
+    jax.tree.map(np.testing.assert_array_equal, before.params["fc1"], after.params["fc1"])
+    moved = np.concatenate(
+        [
+            (after.params["fc2"][name] - before.params["fc2"][name]).ravel()
+            for name in ("kernel", "bias")
+        ]
+    )
+    assert metrics[2] == pytest.approx(np.linalg.norm(moved) / 0.01, rel=1e-3)
 
 
 def test_running_statistics_are_updated():

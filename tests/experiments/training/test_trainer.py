@@ -2,14 +2,18 @@ import json
 import math
 import signal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments.data import TrainBatches
+from experiments.runs import read_run
 from experiments.runs.checkpoints import Checkpoints
 from experiments.system import Interrupted
-from experiments.training import run, trainer
+from experiments.training import create_state, run, trainer
+from experiments.training.trained_model import TrainedModel
 from tests.experiments import tiny
 
 NUM_STEPS = 3 * tiny.STEPS_PER_EPOCH
@@ -136,6 +140,27 @@ def assert_same_run(workdir, result, uninterrupted):
     assert without_times(result) == without_times(expected)
     lines = [without_times(line) for line in metric_lines(workdir)]
     assert lines == [without_times(line) for line in metric_lines(expected_dir)]
+
+
+@pytest.mark.parametrize("kind", ["dense", "kfc"])
+def test_a_frozen_layer_keeps_its_first_values_also_in_a_run_that_was_stopped(
+    tmp_path, monkeypatch, kind
+):
+    config = tiny.config_of(model__fc1__kind=kind, model__fc1__frozen=True)
+    with monkeypatch.context() as patch:
+        before_batch(patch, 8, lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(Interrupted):
+            tiny.train(config, tmp_path)
+    result = tiny.train(config, tmp_path)
+    finished = TrainedModel(read_run(tmp_path))
+    first = create_state(finished.model, optax.identity(), config).params
+    last = finished.variables["params"]
+    jax.tree.map(np.testing.assert_array_equal, first["fc1"], last["fc1"])
+    assert not np.allclose(first["fc2"]["kernel"], last["fc2"]["kernel"])
+    assert [layer["frozen"] for layer in result["layers"]] == [True, False]
+    whole = result["whole_model"]
+    assert whole["trained_parameters"] == 30 * 4 + 4
+    assert whole["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(first))
 
 
 def test_a_finished_run_is_left_alone(uninterrupted, monkeypatch):

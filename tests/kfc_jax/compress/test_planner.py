@@ -491,7 +491,7 @@ def test_bad_arguments_are_named(params, seen):
     assert "are of 24 inputs" in message_of(convert, params, {"fc2": "rank 1"}, statistics=wrong)
     assert "layer fc2: Structure '1:5x5*5x5'" in message_of(convert, params, {"fc2": "1:5x5*5x5"})
     assert "Rank 13 is out of range" in message_of(convert, params, {"fc2": "rank 13"})
-    assert "Or write 'dense'" in message_of(convert, params, {"fc2": "thin"})
+    assert "Or write 'blocks 4' (block_diagonal) or" in message_of(convert, params, {"fc2": "thin"})
     new, _ = convert(params, {"fc2": "rank 1"})
     assert "not those of '1:4x3*5x4'" in message_of(to_dense, new, {"fc2": "1:4x3*5x4"})
     assert "no layer 'fc9'" in message_of(to_dense, new, {"fc9": "rank 1"})

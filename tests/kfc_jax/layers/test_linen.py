@@ -8,19 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 from flax.errors import ScopeParamShapeError
 from jax import export
 
 import kfc_jax
-from kfc_jax import KFCDense, KroneckerStructure, LowRankDense
+from kfc_jax import BlockDiagonalDense, KFCDense, KroneckerStructure, LowRankDense
+from kfc_jax.structures import BlockDiagonalStructure
 from tests.kfc_jax.reference import dense_kernel, key, message_of
 
 LAYERS = [
     pytest.param(functools.partial(KFCDense, structure="2:3x4*4x3"), id="kfc"),
     pytest.param(functools.partial(KFCDense, rank=2, num_factors=3), id="kfc-3-factors"),
     pytest.param(functools.partial(LowRankDense, rank=2), id="low-rank"),
+    pytest.param(functools.partial(BlockDiagonalDense, structure="blocks 3"), id="block-diagonal"),
+    pytest.param(
+        functools.partial(BlockDiagonalDense, structure="blocks 3 interleaved"), id="interleaved"
+    ),
 ]
-both = pytest.mark.parametrize("layer", LAYERS)
+each = pytest.mark.parametrize("layer", LAYERS)
 
 
 def inputs(*shape, dtype=jnp.float32):
@@ -45,6 +51,13 @@ def kernel_of(layer, params, size):
     """The dense kernel that the layer's parameters stand for, by numpy.kron in float64."""
     if isinstance(layer, LowRankDense):
         return np.asarray(params["kernel_u"], np.float64) @ np.asarray(params["kernel_v"])
+    if isinstance(layer, BlockDiagonalDense):
+        kernel = scipy.linalg.block_diag(*np.asarray(params["kernel_blocks"], np.float64))
+        if not layer.structure.endswith("interleaved"):
+            return kernel
+        # Row by row: block after block, the first input of each, then the second.
+        count, rows, _ = params["kernel_blocks"].shape
+        return kernel[[block * rows + row for row in range(rows) for block in range(count)]]
     structure = layer.resolve_structure(size)
     factors = [
         [params[f"kernel_{t}_{k}"] for k in range(term.num_factors)]
@@ -65,12 +78,14 @@ def assert_is_dense(layer, variables, x, **tolerance):
 # Standing where nn.Dense stood
 
 
-@pytest.mark.parametrize("cls", [KFCDense, LowRankDense])
+@pytest.mark.parametrize("cls", [KFCDense, LowRankDense, BlockDiagonalDense])
 def test_fields_are_those_of_dense_then_the_new_ones(cls):
     dense, ours = fields(nn.Dense), fields(cls)
-    new = ["rank"]
-    if cls is KFCDense:
-        new = ["structure", "rank", "num_factors", "strategy"]
+    new = {
+        KFCDense: ["structure", "rank", "num_factors", "strategy"],
+        LowRankDense: ["rank"],
+        BlockDiagonalDense: ["structure"],
+    }[cls]
     assert [f.name for f in ours] == [f.name for f in dense] + new
     for theirs, mine in zip(dense, ours, strict=False):
         assert mine.default == theirs.default
@@ -78,13 +93,13 @@ def test_fields_are_those_of_dense_then_the_new_ones(cls):
         assert mine.kw_only == theirs.kw_only
     positional = list(inspect.signature(cls).parameters)[: len(dense)]
     assert positional == list(inspect.signature(nn.Dense).parameters)[: len(dense)]
-    # Every new field has a default: features is enough.
+    # Every new field has a default: features is enough, but where blocks have to be counted.
     assert all(f.default is not dataclasses.MISSING for f in ours[len(dense) :])
 
 
 def test_every_field_is_documented():
-    for cls in (KFCDense, LowRankDense):
-        for field in fields(cls)[len(fields(nn.Dense)) if cls is LowRankDense else 0 :]:
+    for cls in (KFCDense, LowRankDense, BlockDiagonalDense):
+        for field in fields(cls)[0 if cls is KFCDense else len(fields(nn.Dense)) :]:
             # Python 3.13 strips the indentation of docstrings, earlier ones keep it.
             assert f"\n  {field.name}: " in inspect.cleandoc(cls.__doc__)
 
@@ -136,7 +151,7 @@ def test_parameters_carry_the_names_and_shapes_of_the_design():
     }
 
 
-@both
+@each
 def test_output_is_that_of_dense_with_the_product_as_kernel(layer):
     layer = layer(12)
     for leading in [(), (2, 3), (0,)]:
@@ -145,7 +160,7 @@ def test_output_is_that_of_dense_with_the_product_as_kernel(layer):
         assert_is_dense(layer, variables, x)
 
 
-@both
+@each
 def test_gradients_are_those_of_dense_by_the_chain_rule(layer):
     layer, x = layer(12), inputs(5, 12)
     variables = random_variables(layer, x)
@@ -223,7 +238,7 @@ def test_awkward_sizes_are_padded_and_sliced_inside_the_layer(size, features, st
 # The other fields of nn.Dense
 
 
-@both
+@each
 def test_without_bias(layer):
     layer, x = layer(12, use_bias=False), inputs(5, 12)
     variables = random_variables(layer, x)
@@ -231,7 +246,7 @@ def test_without_bias(layer):
     assert_is_dense(layer, variables, x)
 
 
-@both
+@each
 def test_initialisers_reach_the_parameters(layer):
     x = inputs(5, 12)
     layer = layer(
@@ -262,8 +277,16 @@ def test_the_initial_kernel_has_the_variance_of_the_dense_one(layer, gain):
     assert np.mean(squares) == pytest.approx(gain / 80, rel=0.1)
 
 
-@both
-def test_mixed_precision_computes_in_dtype_and_keeps_param_dtype(layer):
+@pytest.mark.parametrize(("fields", "gain"), [({}, 1), ({"kernel_init": he_normal}, 2)])
+def test_every_block_starts_as_a_dense_kernel_of_its_own_size(fields, gain):
+    layer = BlockDiagonalDense(100, structure="blocks 4", **fields)
+    blocks = jax.jit(layer.init)(key(0), jnp.zeros((1, 80)))["params"]["kernel_blocks"]
+    assert np.mean(blocks**2) == pytest.approx(gain / 20, rel=0.1)
+    assert not np.allclose(blocks[0], blocks[1])
+
+
+@each
+def test_mixed_precision_computes_in_dtype_and_keeps_param_dtype(layer, request):
     layer, x = layer(12, dtype=jnp.bfloat16, use_bias=False), inputs(5, 12)
     variables = random_variables(layer, x)
     output = jax.jit(layer.apply)(variables, x)
@@ -278,11 +301,11 @@ def test_mixed_precision_computes_in_dtype_and_keeps_param_dtype(layer):
     # Every product runs in bfloat16.
     program = str(jax.make_jaxpr(layer.apply)(variables, x))
     dots = [line for line in program.splitlines() if " dot_general[" in line]
-    assert len(dots) >= 2
+    assert len(dots) >= PRODUCTS[request.node.callspec.id]
     assert all(":bf16[" in line.partition("=")[0] for line in dots)
 
 
-@both
+@each
 def test_half_precision_parameters(layer):
     layer = layer(12, param_dtype=jnp.bfloat16, kernel_init=nn.initializers.he_normal())
     single, half = inputs(5, 12), inputs(5, 12, dtype=jnp.bfloat16)
@@ -292,7 +315,7 @@ def test_half_precision_parameters(layer):
     assert jax.eval_shape(layer.apply, variables, half).dtype == jnp.bfloat16
 
 
-@both
+@each
 def test_double_precision_parameters(layer):
     with jax.enable_x64(True):
         layer = layer(12, param_dtype=jnp.float64, use_bias=False)
@@ -312,10 +335,10 @@ def counting_dot_general(calls):
     return dot_general
 
 
-PRODUCTS = {"kfc": 2, "kfc-3-factors": 3, "low-rank": 2}
+PRODUCTS = {"kfc": 2, "kfc-3-factors": 3, "low-rank": 2, "block-diagonal": 1, "interleaved": 1}
 
 
-@both
+@each
 def test_dot_general_and_precision_reach_every_product(layer, request):
     calls = []
     layer = layer(12, dot_general=counting_dot_general(calls), precision="highest")
@@ -323,7 +346,7 @@ def test_dot_general_and_precision_reach_every_product(layer, request):
     assert calls == ["highest"] * PRODUCTS[request.node.callspec.id]
 
 
-@both
+@each
 def test_dot_general_cls_comes_first_and_is_made_for_every_product(layer, request):
     calls, made = [], []
 
@@ -342,7 +365,7 @@ def test_dot_general_cls_comes_first_and_is_made_for_every_product(layer, reques
     assert len(calls) == len(made) == PRODUCTS[request.node.callspec.id]
 
 
-@both
+@each
 def test_dot_general_cls_can_be_a_module_with_state(layer, request):
     class Counter(nn.Module):
         @nn.compact
@@ -375,7 +398,7 @@ def test_state_of_dot_general_cls_does_not_depend_on_the_batch():
     assert jax.tree.map(jnp.shape, few) == jax.tree.map(jnp.shape, many)
 
 
-@both
+@each
 def test_promote_dtype_sees_inputs_parameters_and_bias(layer):
     seen = []
 
@@ -395,7 +418,7 @@ def test_promote_dtype_sees_inputs_parameters_and_bias(layer):
 # Flax's transformations
 
 
-@both
+@each
 def test_remat_changes_nothing(layer):
     x = inputs(5, 12)
     plain, remat = layer(12), nn.remat(layer.func)(12, **layer.keywords)
@@ -460,7 +483,7 @@ def test_vmap_over_an_ensemble_is_the_loop_over_its_slices(layer):
     assert jnp.all(output[0] != output[1])
 
 
-@both
+@each
 def test_tabulate_shows_one_row_and_the_true_counts(layer):
     layer, x = layer(12), inputs(5, 12)
     table = layer.tabulate(key(0), x, console_kwargs={"width": 200, "force_terminal": False})
@@ -509,7 +532,13 @@ def test_partitioning_names_of_low_rank_go_to_the_long_sides():
     }
 
 
-@both
+def test_partitioning_names_of_blocks_go_to_their_rows_and_columns():
+    layer = partitioned(functools.partial(BlockDiagonalDense, structure="blocks 3"))
+    variables = jax.eval_shape(layer(12).init, jax.random.key(0), inputs(5, 12))
+    assert specs(variables) == {"kernel_blocks": (None, "rows", "columns"), "bias": ("columns",)}
+
+
+@each
 def test_partitioned_parameters_compute_the_same(layer):
     x = inputs(5, 12)
     boxed = random_variables(partitioned(layer)(12), x)
@@ -517,7 +546,7 @@ def test_partitioned_parameters_compute_the_same(layer):
     np.testing.assert_allclose(partitioned(layer)(12).apply(boxed, x), expected, rtol=1e-6)
 
 
-@both
+@each
 def test_partitioning_under_scan_adds_the_axis(layer):
     model = scanned(partitioned(layer), metadata_params={nn.PARTITION_NAME: "layers"})
     variables = jax.eval_shape(model.init, jax.random.key(0), inputs(5, 12), None)
@@ -544,7 +573,7 @@ def test_sharded_on_a_mesh():
 # Compilation
 
 
-@both
+@each
 @pytest.mark.parametrize("batch", [8, 4096])
 def test_a_training_step_lowers_for_cpu_gpu_and_tpu(layer, batch):
     layer = layer(12)
@@ -560,7 +589,7 @@ def test_a_training_step_lowers_for_cpu_gpu_and_tpu(layer, batch):
     assert exported.platforms == platforms
 
 
-@both
+@each
 def test_jit_compiles_once_per_shape(layer):
     layer, x = layer(12), inputs(5, 12)
     variables = random_variables(layer, x)
@@ -617,6 +646,13 @@ def test_a_rank_out_of_range_names_the_limit(rank):
         assert "12x12" in message
 
 
+@pytest.mark.parametrize("structure", ["", "rank 3", BlockDiagonalStructure(10, 10, 5)])
+def test_blocks_that_do_not_fit_name_those_that_do(structure):
+    message = message_of(trace, BlockDiagonalDense(12, structure=structure), 8)
+    assert str(structure) in message
+    assert all(count in message for count in ("1", "2", "4"))
+
+
 def test_other_bad_fields_are_errors_that_show_them():
     assert "'8:28x'" in message_of(trace, KFCDense(12, structure="8:28x"), 12)
     assert "num_factors=0" in message_of(trace, KFCDense(12, num_factors=0), 12)
@@ -633,7 +669,7 @@ def test_parameters_of_another_structure_are_refused():
 
 
 def test_public_names_are_those_of_the_design():
-    names = {"KFCDense", "LowRankDense", "KroneckerStructure", "KroneckerTerm"}
-    names |= {"kronecker_matmul", "materialize"}
+    names = {"KFCDense", "LowRankDense", "BlockDiagonalDense", "KroneckerStructure"}
+    names |= {"KroneckerTerm", "kronecker_matmul", "materialize"}
     assert names <= set(kfc_jax.__all__)
     assert all(hasattr(kfc_jax, name) for name in kfc_jax.__all__)

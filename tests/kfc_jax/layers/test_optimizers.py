@@ -286,6 +286,19 @@ def test_transform_multiplies_by_gain_and_multipliers_and_leaves_the_rest_alone(
     np.testing.assert_allclose(multipliers["fc"]["kernel_0_0"], 2 * half["fc"]["kernel_0_0"])
 
 
+def test_a_block_diagonal_kernel_trains_and_decays_as_a_dense_one():
+    params = {
+        "fc": {"kernel_blocks": jnp.full((4, 3, 2), 2.0)},
+        "out": {"kernel": jnp.ones((8, 3))},
+    }
+    multipliers = kfc_jax.factor_multipliers(params, gain=0.25)
+    assert jax.tree.leaves(multipliers) == [1.0, 1.0]
+    assert not kfc_jax.scale_factor_updates(0.25).init(params).multipliers
+    decay = kfc_jax.add_decayed_weights(0.1)
+    updates, _ = decay.update(jax.tree.map(jnp.zeros_like, params), decay.init(params), params)
+    np.testing.assert_allclose(updates["fc"]["kernel_blocks"], 0.2)
+
+
 def test_the_default_gain_is_a_quarter_of_the_rule():
     params = model_params()
     transform = kfc_jax.scale_factor_updates()

@@ -31,6 +31,14 @@ def test_an_outcome_holds_what_result_json_says(tmp_path):
     assert [layer.name for layer in outcome.layers] == ["conv1", "conv2", "fc1", "fc2"]
 
 
+def test_settings_do_not_tell_a_run_from_one_before_there_were_all_fields(tmp_path):
+    old, new = (
+        folders.write_run(tmp_path / name, folders.DENSE, 0, {"test": 0.01}, **fields)
+        for name, fields in (("old", {}), ("new", {"model__hidden": 500}))
+    )
+    assert one_trial(old).settings == one_trial(new).settings
+
+
 def test_a_folder_of_runs_needs_no_plan(tmp_path):
     folders.write_run(tmp_path / "b", folders.DENSE, 0, {"test": 0.01})
     folders.write_run(tmp_path / "a", folders.low_rank(1), 0, {"test": 0.02})
