@@ -7,6 +7,7 @@ folder: `sweep.json` is the plan, and every trial has a folder of its own, the r
 - `Overrides`: the fields in which a trial differs from the base config.
 - `values`, `seeds`: overrides of one field.
 - `product`: all combinations of overrides.
+- `log_uniform`: random settings from a space.
 - `dense`, `kfc`, `low_rank`, `block_diagonal`, `no_layer`: overrides that say what a layer is made
   of.
 - `structures_for`, `low_rank_for`: the structures, or ranks, of given sizes.
@@ -22,7 +23,7 @@ from experiments.sweeping.layers import (
     no_layer,
     structures_for,
 )
-from experiments.sweeping.overrides import Overrides, product, seeds, values
+from experiments.sweeping.overrides import Overrides, log_uniform, product, seeds, values
 from experiments.sweeping.trials import trial_folder
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "block_diagonal",
     "dense",
     "kfc",
+    "log_uniform",
     "low_rank",
     "low_rank_for",
     "no_layer",
