@@ -12,7 +12,7 @@ from typing import Any
 from experiments.benchmarking.cases import Case
 from experiments.benchmarking.contenders import STRATEGIES, floor_seconds
 from experiments.benchmarking.timing import Timing
-from experiments.system import write_json, write_text
+from experiments.system import write_file, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Results:
     def save(self, folder: Path) -> None:
         """Writes `results.json` and `results.csv`, each all of it or nothing."""
         write_json(folder / "results.json", dataclasses.asdict(self))
-        write_text(folder / "results.csv", as_csv(self))
+        write_file(folder / "results.csv", as_csv(self))
 
 
 def open_results(folder: Path, fresh: Results) -> Results:

@@ -23,7 +23,7 @@ from experiments.benchmarking.results import CaseResult, Entry, Results, open_re
 from experiments.benchmarking.revisions import checked_out
 from experiments.benchmarking.timing import Timing, in_turns
 from experiments.runs import provenance
-from experiments.system import clock, write_text
+from experiments.system import clock, write_file
 
 _COMPILING = 6.0  # seconds a case, about
 _FLOPS = 1e11  # a second, about
@@ -75,7 +75,7 @@ def run(options: Options, out: Path, say: Callable[[str], None] = print) -> Resu
             if peers:
                 results.peers = {p.peer: p.version or f"missing: {p.missing}" for p in peers}
             _measure_all(options, todo, networks, peers, results, out, say)
-    write_text(out / "summary.md", tables.summary(results))
+    write_file(out / "summary.md", tables.summary(results))
     from experiments.benchmarking.picture import draw  # loads slowly, and is not needed before
 
     draw(results, out)

@@ -17,7 +17,7 @@ from pathlib import Path
 from experiments.reporting.compare import compare
 from experiments.reporting.pages import tables
 from experiments.reporting.trials import read_runs
-from experiments.system import write_text
+from experiments.system import write_file
 
 _BEGIN = re.compile(r"<!-- table ([^:\n]+): ([^\n]+?) -->\n")
 _END = "<!-- end of table -->"
@@ -32,7 +32,7 @@ def fill(document: str | os.PathLike[str]) -> int:
       OSError: if the document cannot be read or written.
     """
     text = filled(document)
-    write_text(Path(document).expanduser(), text)
+    write_file(Path(document).expanduser(), text)
     return text.count(_END)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.system import write_text
+from experiments.system import write_file
 
 _HEAD = """\
 # Kept runs
@@ -54,7 +54,7 @@ def write_index(folder: str | os.PathLike[str]) -> int:
     """
     folder = Path(folder).expanduser()
     text = index_page(folder)
-    write_text(folder / "README.md", text)
+    write_file(folder / "README.md", text)
     return text.removeprefix(_HEAD).count("\n")
 
 

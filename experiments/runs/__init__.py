@@ -4,6 +4,7 @@
 - `Checkpoints`: the checkpoints in it.
 - `FinishedRun`, `read_run`: a finished run, as other commands read it.
 - `is_finished`: whether a folder holds the result of a run.
+- `predictions`: what a model said of every test image (a module).
 - `Layer`: what a result says of one layer.
 - `DIVERGED`, `DIVERGED_EXIT_CODE`, `failure_reason`: why a run failed, for programs.
 - `provenance`: where a result comes from (a module).
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from experiments.runs import predictions
 from experiments.runs.finished import FinishedRun, read_run
 from experiments.runs.folder import RunFolder
 from experiments.runs.schema import (
@@ -39,6 +41,7 @@ __all__ = [
     "RunFolder",
     "failure_reason",
     "is_finished",
+    "predictions",
     "provenance",
     "read_run",
 ]

@@ -11,8 +11,9 @@ from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
 from experiments.config import NEUTRAL_FIELDS, completed, flatten
+from experiments.runs import predictions
 from experiments.runs.schema import RESULT_FILE, is_finished
-from experiments.system import write_json, write_text
+from experiments.system import write_file, write_json
 
 _METRICS_FILE = "metrics.jsonl"
 
@@ -88,9 +89,14 @@ class RunFolder:
         write_json(self.path / RESULT_FILE, result)
         self._result = result
 
+    def keep_predictions(self, name: str, its: predictions.Predictions) -> None:
+        """Adds predictions under a name to those of the run, or writes them anew."""
+        path = self.path / predictions.FILE
+        predictions.write(path, predictions.read(path) | {name: its})
+
     def write_text(self, name: str, text: str) -> None:
         """Writes another file into the folder, all of it or nothing."""
-        write_text(self.path / name, text)
+        write_file(self.path / name, text)
 
     def start(self, step: int) -> None:
         """Writes the config, and opens the metrics behind `step`.
@@ -100,7 +106,7 @@ class RunFolder:
         write_json(self.path / "config.json", self._config)
         kept = [line for line in self.read_metrics(self.path) if line["step"] <= step]
         text = "".join(f"{json.dumps(line)}\n" for line in kept)
-        write_text(self.path / _METRICS_FILE, text)
+        write_file(self.path / _METRICS_FILE, text)
         # purge_step tells TensorBoard to forget what an earlier part of the run wrote past it.
         self._writer = SummaryWriter(str(self.path), purge_step=step + 1)
 

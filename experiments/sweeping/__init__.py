@@ -8,8 +8,7 @@ folder: `sweep.json` is the plan, and every trial has a folder of its own, the r
 - `values`, `seeds`: overrides of one field.
 - `product`: all combinations of overrides.
 - `log_uniform`: random settings from a space.
-- `dense`, `kfc`, `low_rank`, `block_diagonal`, `no_layer`: overrides that say what a layer is made
-  of.
+- `dense`, `kfc`, `low_rank`, `block_diagonal`: overrides that say what a layer is made of.
 - `structures_for`, `low_rank_for`: the structures, or ranks, of given sizes.
 - `trial_folder`: the folder of another sweep's trial.
 """
@@ -20,7 +19,6 @@ from experiments.sweeping.layers import (
     kfc,
     low_rank,
     low_rank_for,
-    no_layer,
     structures_for,
 )
 from experiments.sweeping.overrides import Overrides, log_uniform, product, seeds, values
@@ -34,7 +32,6 @@ __all__ = [
     "log_uniform",
     "low_rank",
     "low_rank_for",
-    "no_layer",
     "product",
     "seeds",
     "structures_for",

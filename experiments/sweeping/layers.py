@@ -41,11 +41,6 @@ def block_diagonal(layer: str, structure: BlockDiagonalStructure | str) -> Overr
     return {f"{layer}.kind": BlockDiagonalStructure.kind, f"{layer}.structure": str(structure)}
 
 
-def no_layer(layer: str) -> Overrides:
-    """Returns the overrides that leave `layer` out."""
-    return {f"{layer}.kind": "none"}
-
-
 def structures_for(
     inputs: int,
     features: int,

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file, all of it or nothing.
+def write_file(path: Path, content: str | bytes) -> None:
+    """Writes a file of text or of bytes, all of it or nothing.
 
     Raises:
       OSError: if it cannot be written; the old content stays.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)
 
 
@@ -25,4 +25,4 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
       OSError: if it cannot be written; the old content stays.
     """
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    write_file(path, json.dumps(content, indent=2) + "\n")

@@ -138,20 +138,23 @@ def compile_train_step(
 
 def compile_eval_step(
     model: nn.Module, config: ConfigDict, state: TrainState
-) -> Callable[[TrainState, Batch], Float[Array, " sums"]]:
+) -> Callable[[TrainState, Batch], dict[str, Array]]:
     """Compiles an evaluation step for the shapes in `state`.
 
-    The step takes a batch of `image`, `label` and `mask` (False for padding) and returns three sums
-    over it: loss, errors, examples.
+    The step takes a batch of `image`, `label` and `mask` (False for padding) and returns `sums`
+    over it: loss, errors, examples; and for each example the `predicted` class and the
+    `probability` of the true one.
     """
 
-    def step(state: TrainState, batch: Batch) -> Array:
+    def step(state: TrainState, batch: Batch) -> dict[str, Array]:
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         logits = model.apply(variables, _to_float(batch["image"]), train=False)
         losses = _cross_entropy(logits, batch["label"], label_smoothing=0.0)
-        errors = jnp.argmax(logits, -1) != batch["label"]
-        mask = batch["mask"]
-        return jnp.stack([jnp.sum(x, where=mask) for x in (losses, errors, jnp.ones_like(losses))])
+        predicted, mask = jnp.argmax(logits, -1), batch["mask"]
+        errors = predicted != batch["label"]
+        sums = [jnp.sum(x, where=mask) for x in (losses, errors, jnp.ones_like(losses))]
+        # The cross-entropy with a label is minus the logarithm of its probability.
+        return {"sums": jnp.stack(sums), "predicted": predicted, "probability": jnp.exp(-losses)}
 
     replicated, split = shardings()
     jitted = jax.jit(step, in_shardings=(replicated, split), out_shardings=replicated)

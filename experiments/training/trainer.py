@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.data import ImageSet, TrainBatches, eval_batches
 from experiments.models import cost_table, frozen_layers, model_line, totals
-from experiments.runs import Checkpoints, provenance
+from experiments.runs import Checkpoints, predictions, provenance
 from experiments.system import Interrupted, deferred_signals, lock_folder, shardings
 from experiments.training import steps
 from experiments.training.optimizers import learning_rate_schedule, make_optimizer
@@ -121,7 +121,7 @@ class _Trainer:
             )
             self._eval_step = steps.compile_eval_step(model, config, self._state)
         if start:
-            before = self._evaluate_all()
+            before = self._evaluate_all("before_training")
             self._compression = {
                 "before_training": before,
                 "layers": start.layers,
@@ -167,7 +167,7 @@ class _Trainer:
         """Evaluates the final state and writes `result.json`."""
         run, seconds = self._run, self._watch.seconds
         result = {
-            **self._evaluate_all(),
+            **self._evaluate_all("test"),
             "whole_model": totals(run.costs),
             "layers": [cost.as_dict() for cost in run.costs],
             "steps": self.num_steps,
@@ -243,26 +243,40 @@ class _Trainer:
         self._run.folder.write_metrics(self.step, metrics)
         self._progress.update(self.step, metrics)
 
-    def _evaluate_all(self) -> dict[str, dict[str, Any] | None]:
-        """Returns what `_evaluate` does of the test and the validation images, as far as wanted."""
+    def _evaluate_all(self, keep_as: str) -> dict[str, dict[str, Any] | None]:
+        """Returns what `_evaluate` does of the test and the validation images, as far as wanted.
+
+        The predictions for test images are kept under a name.
+        """
         at_end = self._run.config.train.test_at_end
         return {
-            "test": self._evaluate(self._images.test) if at_end else None,
+            "test": self._evaluate(self._images.test, keep_as) if at_end else None,
             "validation": self._evaluate(self._images.validation),
         }
 
-    def _evaluate(self, images: ImageSet) -> dict[str, Any] | None:
-        """Returns mean loss, fraction of errors and number of `images`; None without images."""
+    def _evaluate(self, images: ImageSet, keep_as: str = "") -> dict[str, Any] | None:
+        """Returns mean loss, fraction of errors and number of `images`; None without images.
+
+        Predictions are kept in the run's folder under a name, if one is given.
+        """
         if not len(images):
             return None
         with self._watch("eval"):
-            sums = [
+            outputs = [
                 self._eval_step(self._state, jax.device_put(batch, self._split))
                 for batch in eval_batches(images, self._run.config.train.eval_batch_size)
             ]
-            loss, errors, examples = np.sum(jax.device_get(sums), axis=0, dtype=np.float64)
+            sums = jax.device_get([output["sums"] for output in outputs])
+            loss, errors, examples = np.sum(sums, axis=0, dtype=np.float64)
         if not math.isfinite(loss):
             raise self._not_finite(f"The loss of the evaluation is {loss} after", self.step)
+        if keep_as:
+            predicted, probability = (
+                np.concatenate(jax.device_get([output[name] for output in outputs]))[: len(images)]
+                for name in ("predicted", "probability")
+            )
+            its = predictions.Predictions.of(images.labels, predicted, probability)
+            self._run.folder.keep_predictions(keep_as, its)
         return {
             "error": float(errors / examples),
             "loss": float(loss / examples),

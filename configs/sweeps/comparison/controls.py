@@ -29,7 +29,6 @@ from experiments.sweeping import (
     Overrides,
     block_diagonal,
     dense,
-    no_layer,
     product,
     trial_folder,
     values,
@@ -127,7 +126,7 @@ def controls_of(network: str, layers: Sequence[Overrides]) -> list[tuple[str, Ov
     size = size_of(network)
     sums = [layer[f"{LAYER}.structure"] for layer in layers if f"{LAYER}.structure" in layer]
     found = [
-        ("none", no_layer(LAYER)),
+        ("none", {f"{LAYER}.kind": "none"}),
         ("frozen", dense(LAYER) | {f"{LAYER}.frozen": True}),
     ]
     for text in sums:

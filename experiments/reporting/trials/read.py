@@ -13,7 +13,7 @@ from typing import Any
 from experiments.config import flatten
 from experiments.reporting.trials.kept_runs import KEPT_FILE, read_kept
 from experiments.reporting.trials.trial import SPLITS, Outcome, Trial
-from experiments.runs import Layer, RunFolder, failure_reason
+from experiments.runs import Layer, RunFolder, failure_reason, predictions
 
 
 def read_sweeps(paths: Sequence[str | os.PathLike[str]]) -> list[Trial]:
@@ -81,6 +81,10 @@ def _read_trial(folder: Path, sweep: str, planned: dict[str, Any]) -> Trial:
         state = "unfinished" if started else "pending"
     if state in ("running", "unfinished", "stopped") and last_step:
         problem = "\n".join(filter(None, (f"came to step {last_step:,}", problem)))
+    try:
+        predicted = predictions.read(folder / predictions.FILE)
+    except ValueError as error:
+        predicted, problem = {}, "\n".join(filter(None, (problem, str(error))))
     attempts = record.get("attempts")
     overrides = record.get("overrides", planned.get("overrides"))
     return Trial(
@@ -97,6 +101,7 @@ def _read_trial(folder: Path, sweep: str, planned: dict[str, Any]) -> Trial:
         command=str(record.get("command") or ""),
         problem=problem,
         reason=failure_reason(record),
+        predicted=predicted,
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from experiments.config import NEUTRAL_FIELDS, completed
-from experiments.runs import DIVERGED, Layer
+from experiments.runs import DIVERGED, Layer, predictions
 
 SPLITS = ("test", "validation")
 
@@ -68,6 +69,8 @@ class Trial:
       curve_split: `validation`, or `train` where no validation split was cut.
       command: the command that runs it, where known.
       problem: why there is no outcome, or empty.
+      predicted: what it said of every test image, `test`, and `before_training` where it started
+        from another model; empty where they were not kept.
       reason: why its last attempt failed, as `experiments.runs.failure_reason` tells it, or empty.
     """
 
@@ -84,6 +87,7 @@ class Trial:
     command: str = ""
     problem: str = ""
     reason: str = ""
+    predicted: Mapping[str, predictions.Predictions] = dataclasses.field(default_factory=dict)
 
     @property
     def seed(self) -> Any:

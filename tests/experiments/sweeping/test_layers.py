@@ -9,7 +9,6 @@ from experiments.sweeping import (
     kfc,
     low_rank,
     low_rank_for,
-    no_layer,
     structures_for,
 )
 from kfc_jax import KroneckerStructure
@@ -71,7 +70,6 @@ def test_the_layers_are_what_the_models_take():
     for overrides, spec in (
         (dense("model.fc1"), LayerSpec("dense")),
         (low_rank("model.fc1", 4), LayerSpec("low_rank", rank=4)),
-        (no_layer("model.fc1"), LayerSpec("none")),
         (block_diagonal("model.fc1", "blocks 2"), LayerSpec("block_diagonal", "blocks 2")),
         (kfc("model.fc1", "2:16x20*50x25"), LayerSpec("kfc", structure="2:16x20*50x25")),
     ):

@@ -122,13 +122,17 @@ def test_evaluation_sums_over_the_examples_that_are_not_padding():
     images = tiny.load().test
     mask = np.arange(16) < 5
     batch = {"image": images.images[:16], "label": images.labels[:16], "mask": mask}
-    loss, errors, examples = eval_step(state, jax.device_put(batch, steps.shardings()[1]))
+    output = eval_step(state, jax.device_put(batch, steps.shardings()[1]))
+    loss, errors, examples = output["sums"]
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     logits = model.apply(variables, jnp.asarray(images.images[:5], jnp.float32) / 255)
     log_p = jax.nn.log_softmax(logits)
     np.testing.assert_allclose(loss, -log_p[jnp.arange(5), images.labels[:5]].sum(), rtol=1e-5)
     assert errors == np.sum(np.asarray(logits).argmax(-1) != images.labels[:5])
     assert examples == 5
+    assert output["predicted"][:5].tolist() == np.asarray(logits).argmax(-1).tolist()
+    probability = np.exp(log_p[jnp.arange(5), images.labels[:5]])
+    np.testing.assert_allclose(output["probability"][:5], probability, rtol=1e-5)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

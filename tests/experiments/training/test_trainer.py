@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from experiments.data import TrainBatches
-from experiments.runs import read_run
+from experiments.runs import predictions, read_run
 from experiments.runs.checkpoints import Checkpoints
 from experiments.system import Interrupted
 from experiments.training import create_state, run, trainer
@@ -61,7 +61,7 @@ def test_a_run_leaves_the_files_that_the_design_names(uninterrupted):
     names = {path.name.split(".tfevents")[0] for path in workdir.iterdir()}
     assert names == {
         *("config.json", "metrics.jsonl", "events.out", "checkpoints", "result.json"),
-        ".training.lock",
+        *("predictions.npz", ".training.lock"),
     }
     assert checkpoint_steps(workdir) == [NUM_STEPS - tiny.STEPS_PER_EPOCH, NUM_STEPS]
     assert json.loads((workdir / "result.json").read_text()) == result
@@ -87,6 +87,19 @@ def test_the_result_holds_all_that_reports_need(uninterrupted):
     assert result["device"]["count"] >= 1
     assert {"python", "jax", "flax", "optax"} <= set(result["versions"])
     assert "git_revision" in result
+
+
+def test_predictions_for_test_images_are_kept_and_have_the_errors_of_the_result(uninterrupted):
+    workdir, result = uninterrupted
+    found = predictions.read(workdir / "predictions.npz")
+    assert list(found) == ["test"]
+    its, test = found["test"], result["test"]
+    labels = tiny.load().test.labels
+    assert len(its.predicted) == test["examples"] == len(labels)
+    assert its.errors / test["examples"] == pytest.approx(test["error"], abs=1e-12)
+    assert its.errors == np.sum(its.predicted != labels)
+    # Rounded to 255ths, they still tell about the mean loss.
+    assert np.mean(its.probability / 255) == pytest.approx(np.exp(-test["loss"]), abs=0.25)
 
 
 def test_metrics_come_at_every_log_point_and_end_of_epoch(uninterrupted):
