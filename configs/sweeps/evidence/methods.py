@@ -9,7 +9,7 @@ for a gain where a method has no factors that it belongs to.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from configs.sweeps.comparison.controls import controls_of
 from configs.sweeps.comparison.networks import LAYER
@@ -17,6 +17,7 @@ from experiments.sweeping import Overrides, dense, kfc, low_rank
 
 DRAWS = 24
 SEEDS = tuple(range(10))
+FEW_SEEDS = SEEDS[:3]
 _GAIN = "optimizer.factor_gain"
 
 
@@ -30,6 +31,7 @@ class Task:
       num_validation: training images that the search is judged on.
       space: the lowest and the highest value of every field that is searched.
       methods: what `fc1` is, by the method's name.
+      beside_claims: methods that no claim is about.
     """
 
     base: str
@@ -37,6 +39,7 @@ class Task:
     num_validation: int
     space: Mapping[str, tuple[float, float]]
     methods: Mapping[str, Overrides]
+    beside_claims: Sequence[str] = ()
 
     def settings_of(self, method: str, drawn: Overrides) -> Overrides:
         """Returns what a method needs of some settings that were drawn."""
@@ -83,5 +86,6 @@ TASKS = {
             "train.label_smoothing": (0.005, 0.2),
         },
         methods=_of_house_numbers(),
+        beside_claims=("frozen",),
     ),
 }
