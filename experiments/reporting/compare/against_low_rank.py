@@ -16,7 +16,7 @@ from experiments.reporting.compare.series import Series, series_of
 EQUAL_SIZE = 1.1
 """A KFC layer counts as of a low-rank layer's size up to this many times its parameters."""
 
-_COMPARED = ["structure", "layer_parameters", "error", "error_std", "error_n", "record"]
+_COMPARED = ["structure", "layer_parameters", "error", "error_std", "error_n", "folder"]
 _DRAWS = 2_000
 _ENDS = (0.025, 0.975)  # quantiles
 
@@ -52,7 +52,7 @@ def matches(comparison: Comparison, split: str) -> pd.DataFrame:
     its table of equal sizes has a row for each.
     """
     return pd.concat(
-        [pd.DataFrame(columns=["difference", "standard_error", "record_kfc"])]
+        [pd.DataFrame(columns=["difference", "standard_error", "folder_kfc"])]
         + [at_equal_size(one) for one in series_of(comparison, split)]
     )
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.reporting.compare import Comparison, Series, started_groups
+from experiments.reporting.compare import Comparison, Series, series_of, started_groups
 from experiments.reporting.pictures.style import add_legend, error_axis, look, panels, size_axis
 from experiments.reporting.trials import STARTS
 
@@ -47,13 +47,14 @@ def start_figure(comparison: Comparison, split: str) -> Figure | None:
 
 
 @look()
-def series_figure(comparison: Comparison, split: str, series: Sequence[Series]) -> Figure | None:
+def series_figure(comparison: Comparison, split: str) -> Figure | None:
     """Draws error against the layers' parameters (left) and the whole model's (right).
 
     Trunks of which no series has both methods are left out; None if there are no others. A line is
     a method in a series, its points are means over seeds, the bars sample standard deviations. The
     grey line is the dense model with the same trunk.
     """
+    series = series_of(comparison, split)
     trunks = list(dict.fromkeys(one.trunk for one in series if one.has_both))
     if not trunks:
         return None
