@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.reporting.compare.groups import Comparison, is_best, with_layers
 from experiments.reporting.compare.methods import DENSE
-from experiments.reporting.trials import STARTS, unordered
+from experiments.reporting.trials import STARTS
 
 _KEY = ["trunk", "replaced", "start", "epochs"]
 
@@ -85,7 +85,7 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
 
 def _with_unordered(groups: pd.DataFrame) -> pd.DataFrame:
     """Adds low rank to the series of reordered sums; its own go, if they have nothing else."""
-    plain = groups.start.map(unordered)
+    plain = groups.start.str.replace(", reordered", "")
     reordered = groups[plain != groups.start]
     series = reordered[_KEY].drop_duplicates().assign(reordered=reordered.start)
     series["start"] = plain
