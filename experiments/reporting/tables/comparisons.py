@@ -20,7 +20,7 @@ from experiments.reporting.compare import (
     series_of,
     started_groups,
 )
-from experiments.reporting.tables.other_settings import settings_grid
+from experiments.reporting.tables.searches import settings_grid
 from experiments.reporting.tables.table import (
     METHOD,
     SETTINGS,
