@@ -56,11 +56,7 @@ def budget_figure(comparison: Comparison, split: str) -> Figure | None:
                 xerr=group.error_std,
                 color=group.method.color,
                 marker=group.method.marker,
-                markersize=6,
                 markeredgecolor="white",
-                markeredgewidth=0.6,
-                elinewidth=1.2,
-                capsize=2.5,
             )
         names = [_name(group) for group in budget.itertuples()]
         axes.set_yticks(range(len(budget)), names, fontsize=8)

@@ -91,11 +91,10 @@ def _draw(axes: Axes, search: learning_rates.RateSearch, label: str, styles: Any
             yerr="error_std",
             data=rows.assign(error=rows.error.clip(upper=top)),
             elinewidth=1,
+            capsize=0,
             color=color,
             linestyle=line,
             markeredgecolor="white",
-            markeredgewidth=0.5,
-            linewidth=1.5,
             zorder=2 if is_dense else 3,
             **size,
         )

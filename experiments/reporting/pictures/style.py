@@ -31,6 +31,10 @@ _LOOK = {
     "grid.linewidth": 0.7,
     "xtick.color": "#333333",
     "ytick.color": "#333333",
+    "lines.linewidth": 1.3,
+    "lines.markersize": 5.5,
+    "lines.markeredgewidth": 0.7,
+    "errorbar.capsize": 2,
     "legend.frameon": False,
     "legend.columnspacing": 1.4,
     "figure.facecolor": "white",
@@ -81,9 +85,9 @@ def entry(
     label: str, color: str = "#111111", marker: str = "o", line: Any = "none", **kind: Any
 ) -> Line2D:
     """Returns an entry of a legend, by default of marks without a line."""
-    own = {"markeredgecolor": "white", "markersize": 6} if line != "none" else {}
-    look = {"color": color, "marker": marker, "linestyle": line} | own | kind
-    return Line2D([], [], label=label, **look)
+    edge = "auto" if line == "none" else "white"
+    look = {"color": color, "marker": marker, "linestyle": line, "markeredgecolor": edge}
+    return Line2D([], [], label=label, **look | kind)
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

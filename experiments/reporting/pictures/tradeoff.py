@@ -80,11 +80,12 @@ def _panel(axes: Axes, comparison: Comparison, split: str, size: str) -> int:
     # Nothing is both smaller and better than a point of the front, so that there is room for its
     # mark, and not much is near above it: there every other one stands, as neighbours would meet.
     for point in shown.join(pd.concat([named, beyond]).mark, how="inner").itertuples():
-        aside = 9 if point.mark in {*_NUMBERS[1::2], *_LETTERS[1::2]} else -9
+        is_even = point.mark in {*_NUMBERS[1::2], *_LETTERS[1::2]}
+        aside = (9, 9) if is_even else (-9, -9)
         axes.annotate(
             point.mark,
             (getattr(point, size), point.y),
-            (aside, -9 if point.is_out else aside),
+            (0, 22 if is_even else 12) if point.is_out else aside,
             textcoords="offset points",
             ha="center",
             va="center",
@@ -117,8 +118,7 @@ def _draw(axes: Axes, comparison: Comparison, groups: pd.DataFrame, size: str) -
         best = near_dense.pareto_front(own, size)
         near = best[~best.is_out]
         if len(near) > 1:
-            kind = {"color": method.color, "linestyle": method.line, "linewidth": 1.3}
-            axes.plot(near[size], near.error, zorder=2, **kind)
+            axes.plot(near[size], near.error, method.line, color=method.color, zorder=2)
         own = own.assign(is_pale=~own.index.isin(best.index))
         for (is_pale, is_out), points in own.groupby(["is_pale", "is_out"]):
             axes.errorbar(
@@ -134,7 +134,6 @@ def _draw(axes: Axes, comparison: Comparison, groups: pd.DataFrame, size: str) -
                 markeredgecolor=method.color if is_out else "white",
                 markeredgewidth=1.2 if is_out else 0.6,
                 elinewidth=1,
-                capsize=2,
                 alpha=0.4 if is_pale else 1,
                 clip_on=not is_out,
                 zorder=3 if is_pale else 4,
