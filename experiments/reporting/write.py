@@ -19,7 +19,7 @@ from experiments.reporting.pictures import (
     style,
     tradeoff_figure,
 )
-from experiments.reporting.sentences import headline, rate_findings, what_is_missing
+from experiments.reporting.sentences import rate_findings, what_is_missing
 from experiments.reporting.tables import write_groups, write_rates, write_trials
 from experiments.reporting.trials import folder_names, keep, read_runs
 
@@ -65,7 +65,7 @@ def write_report(
     if tolerance is not None and not 0 <= tolerance <= 100:
         raise ValueError(f"The tolerance is {tolerance:g} points; take one from 0 to 100.")
     runs = read_runs(workdirs)
-    comparisons = [comparison for comparison in compare(runs) if comparison.splits]
+    comparisons = compare(runs)
     missing = what_is_missing(runs, comparisons)
     out = Path(out).expanduser().absolute()
     out.mkdir(parents=True, exist_ok=True)
@@ -91,13 +91,12 @@ def write_report(
     title = ", ".join(folder_names(workdirs))
     created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     (out / "index.html").write_text(page(runs, parts, missing, links, created, title))
-    said = []
-    for part in parts:
-        sentences = headline(
-            part.comparison, part.comparison.splits[0], "parameters", part.tolerance
-        )
-        sentences += [sentence for search in part.searches for sentence in rate_findings(search)]
-        said += [f"{part.comparison.title}: {sentence}" for sentence in sentences]
+    said = [
+        f"{part.comparison.title}: {sentence}"
+        for part in parts
+        for found in (part.headline, *map(rate_findings, part.searches))
+        for sentence in found
+    ]
     return said + missing
 
 

@@ -121,9 +121,13 @@ class Comparison:
 
 
 def compare(runs: pd.DataFrame) -> list[Comparison]:
-    """Groups the finished runs of the table over seeds, apart for every data set and model."""
+    """Groups the finished runs of the table over seeds, apart for every data set and model.
+
+    Those of which no run has an error are left out.
+    """
     tasks = runs[runs.state == "done"].groupby(["data", "model"], sort=False)
-    return [_compare_task(data, model, own) for (data, model), own in tasks]
+    found = [_compare_task(data, model, own) for (data, model), own in tasks]
+    return [comparison for comparison in found if comparison.splits]
 
 
 def first(rows: pd.DataFrame) -> Any:

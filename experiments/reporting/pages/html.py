@@ -81,7 +81,6 @@ def page(
 def _comparison(place: int, part: Part, links: Mapping[Path, str]) -> str:
     comparison, tolerance = part.comparison, part.tolerance
     sizes, splits = comparison.sizes, comparison.splits
-    said = headline(comparison, splits[0], "parameters", tolerance)
     name = f"comparison-{place}"
     tolerances = {_key(t): points(t) for t in sorted({*near_dense.TOLERANCES, tolerance})}
     methods = {method.key: method.label for method in comparison.methods}
@@ -96,7 +95,7 @@ def _comparison(place: int, part: Part, links: Mapping[Path, str]) -> str:
 {_select("split", "error on", {split: split for split in splits})}
 <label><input type="checkbox" data-part="log" checked> logarithmic error</label>
 </div>
-<div class="headline">{_list(said, 'data-part="headline" aria-live="polite"')}</div>
+<div class="headline">{_list(part.headline, 'data-part="headline" aria-live="polite"')}</div>
 <div data-needs-script hidden>
 <h3>Error against size</h3>
 <p class="soft">Every point is a structure, its bar the standard deviation over seeds; lines join a

@@ -15,7 +15,6 @@ from experiments.reporting.compare import (
     near_dense,
 )
 from experiments.reporting.pages.sections import Part, Picture, sections
-from experiments.reporting.sentences import headline
 from experiments.reporting.tables import (
     Table,
     comparison_tables,
@@ -38,11 +37,10 @@ def summary(parts: Sequence[Part], missing: Sequence[str]) -> str:
 
 
 def _comparison(part: Part) -> list[str]:
-    comparison, split = part.comparison, part.comparison.splits[0]
+    comparison, split = part.comparison, part.split
     rows = _rows(comparison, split)
     lines = [f"### {_plain(comparison.title)}", ""]
-    lines += _list(headline(comparison, split, "parameters", part.tolerance))
-    lines += ["", _picture(part.pictures["tradeoff"])]
+    lines += [*_list(part.headline), "", _picture(part.pictures["tradeoff"])]
     lines += ["", *_lines(_structures(comparison, rows, split))]
     if (left_out := len(comparison.groups) - len(rows)) > 0:
         lines.append(f"\n{left_out} more structures are in the full table.")

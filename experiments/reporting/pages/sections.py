@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.reporting.compare import Comparison, learning_rates
-from experiments.reporting.sentences import rate_findings
+from experiments.reporting.sentences import headline, rate_findings
 from experiments.reporting.tables import Table, comparison_tables, rate_grid, rate_table
 from experiments.reporting.wording import code
 
@@ -44,6 +44,16 @@ class Part(NamedTuple):
     searches: Sequence[learning_rates.RateSearch]
     pictures: Mapping[str, Picture]
 
+    @property
+    def split(self) -> str:
+        """The split whose errors it is about."""
+        return self.comparison.splits[0]
+
+    @property
+    def headline(self) -> list[str]:
+        """The result in a few sentences."""
+        return headline(self.comparison, self.split, "parameters", self.tolerance)
+
 
 class Section(NamedTuple):
     """What stands below a heading, apart from what is first: headline, trade-off and structures.
@@ -65,7 +75,7 @@ def sections(part: Part) -> list[Section]:
     """Returns the sections of a comparison."""
     of_tables = [
         Section(table.name, [], part.pictures.get(_OF_TABLES.get(table.key, "")), [table])
-        for table in comparison_tables(part.comparison, part.comparison.splits[0])
+        for table in comparison_tables(part.comparison, part.split)
     ]
     of_searches = [
         Section(
