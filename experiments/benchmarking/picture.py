@@ -47,14 +47,12 @@ def _figure(cases: list[CaseResult], title: str, machine: str) -> Figure:
     rows = -(-len(layers) // columns)
     with style.look():
         width, height = max(6.5, 3.1 * columns), 2.6 * rows + 0.9
-        figure = Figure((width, height), layout="constrained")
-        figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.45 / height))
-        panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
+        figure, grid = style.panels(title, (width, height), (rows, columns), sharey=True)
         speedups = [r.seconds("dense") / r.seconds("planned") for r in cases]
         floors = [r.seconds("dense") / r.floor for r in cases]
         low = min(0.8, *speedups) / 1.1
         high = min(max(floors), 4 * max(1.2, *speedups)) * 1.1  # tiny cases are far from the floor
-        for axes, (layer, of_layer) in zip(panels, layers.items(), strict=False):
+        for axes, (layer, of_layer) in zip(grid.flat, layers.items(), strict=False):
             _panel(axes, of_layer, colours)
             axes.set_title(f"{layer[0]} → {layer[1]}")
             axes.set_ylim(low, high)
@@ -64,7 +62,6 @@ def _figure(cases: list[CaseResult], title: str, machine: str) -> Figure:
         figure.axes[0].legend(fontsize=8)
         figure.supxlabel(f"batch (logarithmic); {machine}", fontsize=9)
         figure.supylabel("dense time / our time (logarithmic)", fontsize=9)
-        style.add_title(figure, title)
     return figure
 
 

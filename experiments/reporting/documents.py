@@ -74,8 +74,7 @@ def filled(document: str | os.PathLike[str]) -> str:
 
 
 def _tables(document: Path, folders: str) -> dict[str, list[str]]:
-    runs = read_runs([document.parent / folder for folder in folders.split()])
-    comparisons = [comparison for comparison in compare(runs) if comparison.splits]
+    comparisons = compare(read_runs([document.parent / folder for folder in folders.split()]))
     if len(comparisons) != 1:
         titles = ", ".join(comparison.title for comparison in comparisons)
         raise ValueError(

@@ -14,9 +14,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from experiments.system import write_file
 
@@ -92,13 +90,8 @@ def index_page(folder: str | os.PathLike[str]) -> str:
             for document, text in texts.items()
             if mention.search(text)
         ]
-        cells = (f"[{name}]({name}/)", entry["question"], _command(entry), ", ".join(found))
+        command = ", ".join(f"`{sweep}`" for sweep in entry.get("sweeps", [entry.get("command")]))
+        since = f" ({entry['since']})" if "since" in entry else ""
+        cells = (f"[{name}]({name}/)", entry["question"], command + since, ", ".join(found))
         lines.append(f"| {' | '.join(cells)} |\n")
     return _HEAD + "".join(lines)
-
-
-def _command(entry: Mapping[str, Any]) -> str:
-    if "command" in entry:
-        return f"`{entry['command']}`"
-    since = f" ({entry['since']})" if "since" in entry else ""
-    return ", ".join(f"`{sweep}`" for sweep in entry["sweeps"]) + since

@@ -8,16 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
-from experiments.reporting.compare import (
-    Comparison,
-    compare,
-    learning_rates,
-    near_dense,
-    series_of,
-)
-from experiments.reporting.pages import Part, Picture, page, summary
+from experiments.reporting.compare import Comparison, compare, learning_rates, near_dense
+from experiments.reporting.pages import Part, Picture, page, rates_name, summary
 from experiments.reporting.pictures import (
     budget_figure,
     curve_figure,
@@ -27,7 +19,7 @@ from experiments.reporting.pictures import (
     style,
     tradeoff_figure,
 )
-from experiments.reporting.sentences import headline, rate_findings, what_is_missing
+from experiments.reporting.sentences import rate_findings, what_is_missing
 from experiments.reporting.tables import write_groups, write_rates, write_trials
 from experiments.reporting.trials import folder_names, keep, read_runs
 
@@ -36,6 +28,8 @@ _MAY_BE_STALE = (
     r"(tradeoff|budgets|curves|starts|series|learning_rates)(-.*)?\.(png|svg)"
     r"|learning_rates\.(csv|parquet)"
 )
+_BARS = "bars and bands are the standard deviation over seeds"
+_HOLLOW = "hollow marks at the top of a panel are of higher errors"
 
 
 def write_report(
@@ -71,7 +65,7 @@ def write_report(
     if tolerance is not None and not 0 <= tolerance <= 100:
         raise ValueError(f"The tolerance is {tolerance:g} points; take one from 0 to 100.")
     runs = read_runs(workdirs)
-    comparisons = [comparison for comparison in compare(runs) if comparison.splits]
+    comparisons = compare(runs)
     missing = what_is_missing(runs, comparisons)
     out = Path(out).expanduser().absolute()
     out.mkdir(parents=True, exist_ok=True)
@@ -86,17 +80,13 @@ def write_report(
     parts = []
     for comparison in comparisons:
         suffix = f"-{_slug(comparison.title)}" if len(comparisons) > 1 else ""
-        near = near_dense.default_tolerance(comparison, comparison.splits[0])
-        parts.append(
-            Part(
-                comparison,
-                near if tolerance is None else float(tolerance),
-                _draw(comparison, out, suffix),
-                _draw_rates(comparison, runs, out, suffix),
-            )
-        )
-    searches = [(part.comparison, search) for part in parts for search, _ in part.rates]
-    write_rates(out / "learning_rates", searches)
+        near = tolerance
+        if near is None:
+            near = near_dense.default_tolerance(comparison, comparison.splits[0])
+        searches = learning_rates.rate_searches(comparison, runs)
+        pictures = _draw(comparison, searches, out, suffix)
+        parts.append(Part(comparison, float(near), searches, pictures))
+    write_rates(out / "learning_rates", [search for part in parts for search in part.searches])
     (out / "summary.md").write_text(summary(parts, missing))
     title = ", ".join(folder_names(workdirs))
     created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
@@ -104,57 +94,40 @@ def write_report(
     said = [
         f"{part.comparison.title}: {sentence}"
         for part in parts
-        for sentence in (
-            *headline(part.comparison, part.comparison.splits[0], "parameters", part.tolerance),
-            *(sentence for search, _ in part.rates for sentence in rate_findings(search)),
-        )
+        for found in (part.headline, *map(rate_findings, part.searches))
+        for sentence in found
     ]
     return said + missing
 
 
-def _draw(comparison: Comparison, out: Path, suffix: str) -> list[Picture]:
-    """Draws a comparison's pictures; the trade-off is always there and comes first."""
+def _draw(
+    comparison: Comparison,
+    searches: Sequence[learning_rates.RateSearch],
+    out: Path,
+    suffix: str,
+) -> dict[str, Picture]:
+    """Draws and returns a comparison's pictures by name, as far as there is something to draw."""
     split = comparison.splits[0]
-    made = {
-        "tradeoff": (tradeoff_figure(comparison, split), f"{split} error against size"),
-        "budgets": (
-            budget_figure(comparison, split),
-            f"structures at about equal {comparison.size_label('layer_parameters')}; bars are the "
-            "standard deviation over seeds",
-        ),
-        "curves": (
-            curve_figure(comparison, split),
-            "learning curves, mean over seeds; bands are the standard deviation",
-        ),
-        "starts": (
-            start_figure(comparison, split),
-            f"{split} error against size, of models trained from scratch and of decomposed ones",
-        ),
-        "series": (
-            series_figure(comparison, split, series_of(comparison, split)),
-            f"{split} error of KFC and low rank against size, for every start and trunk",
-        ),
+    rates = {
+        rates_name(number): rate_figure(search, comparison.title)
+        for number, search in enumerate(searches, 1)
     }
-    return [
-        Picture(
-            name,
+    made = {
+        "tradeoff": tradeoff_figure(comparison, split),
+        "budgets": budget_figure(comparison, split),
+        "curves": curve_figure(comparison, split),
+        "starts": start_figure(comparison, split),
+        "series": series_figure(comparison, split),
+    }
+    return {
+        name: Picture(
             style.save(figure, out / f"{name}{suffix}")[1],
-            f"{comparison.title}: {caption}.",
+            figure.get_suptitle(),
+            _HOLLOW if name in rates else _BARS,
         )
-        for name, (figure, caption) in made.items()
+        for name, figure in (made | rates).items()
         if figure
-    ]
-
-
-def _draw_rates(
-    comparison: Comparison, runs: pd.DataFrame, out: Path, suffix: str
-) -> list[tuple[learning_rates.RateSearch, Path]]:
-    """Draws a comparison's searches for learning rates, numbered from the second on."""
-    drawn = []
-    for number, search in enumerate(learning_rates.rate_searches(comparison, runs), 1):
-        path = out / f"learning_rates{suffix}{f'-{number}' if number > 1 else ''}"
-        drawn.append((search, style.save(rate_figure(search, comparison.title), path)[1]))
-    return drawn
+    }
 
 
 def _slug(text: str) -> str:

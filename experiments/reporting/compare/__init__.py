@@ -16,8 +16,7 @@
 from experiments.reporting.compare import against_low_rank, learning_rates, near_dense
 from experiments.reporting.compare.groups import Comparison, compare
 from experiments.reporting.compare.methods import DENSE, LOW_RANK, Method
-from experiments.reporting.compare.series import Series, series_of
-from experiments.reporting.compare.start_points import started_groups
+from experiments.reporting.compare.series import Series, series_of, started_groups
 
 __all__ = [
     "DENSE",

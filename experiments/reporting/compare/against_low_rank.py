@@ -16,7 +16,7 @@ from experiments.reporting.compare.series import Series, series_of
 EQUAL_SIZE = 1.1
 """A KFC layer counts as of a low-rank layer's size up to this many times its parameters."""
 
-_COMPARED = ["structure", "layer_parameters", "error", "error_std", "error_n", "record"]
+_COMPARED = ["structure", "layer_parameters", "error", "error_std", "error_n", "folder"]
 _DRAWS = 2_000
 _ENDS = (0.025, 0.975)  # quantiles
 
@@ -52,7 +52,7 @@ def matches(comparison: Comparison, split: str) -> pd.DataFrame:
     its table of equal sizes has a row for each.
     """
     return pd.concat(
-        [pd.DataFrame(columns=["difference", "standard_error", "record_kfc"])]
+        [pd.DataFrame(columns=["difference", "standard_error", "folder_kfc"])]
         + [at_equal_size(one) for one in series_of(comparison, split)]
     )
 
@@ -79,12 +79,13 @@ def at_equal_error(series: Series) -> pd.DataFrame:
     draws = means + scales * noise
     sizes = np.log(kfc.layer_parameters.to_numpy(float))
     own = np.log(low_rank.layer_parameters.to_numpy(float))
+    errors = means[: len(kfc)]
     found = []
     for index, size in enumerate(own, len(kfc)):
-        log_size, is_bound = _where(sizes, means[: len(kfc)], means[index])
-        ratios = [math.exp(size - _where(sizes, d[: len(kfc)], d[index])[0]) for d in draws]
-        is_reached = means[: len(kfc)].min() <= means[index]
+        log_size, is_reached = _where(sizes, errors, means[index]), errors.min() <= means[index]
+        ratios = [math.exp(size - _where(sizes, d[: len(kfc)], d[index])) for d in draws]
         needed = math.exp(log_size) if is_reached else math.nan
+        is_bound = not is_reached or errors[0] <= means[index]
         found.append((needed, math.exp(size - log_size), *np.quantile(ratios, _ENDS), is_bound))
     names = ["kfc_parameters", "ratio", "low", "high", "is_bound"]
     return low_rank.assign(**pd.DataFrame(found, low_rank.index, names))
@@ -92,19 +93,9 @@ def at_equal_error(series: Series) -> pd.DataFrame:
 
 def _where(
     sizes: Float[np.ndarray, " layers"], errors: Float[np.ndarray, " layers"], error: float
-) -> tuple[float, bool]:
-    """Returns where a falling curve reaches an error, and whether that is only a bound.
+) -> float:
+    """Returns where a falling curve, the running minimum of `errors`, reaches an error.
 
-    Args:
-      sizes: logarithms of sizes, rising.
-      errors: at those sizes; the curve is their running minimum.
-      error: to reach.
+    It is one of the curve's ends where that is higher or lower than all of it.
     """
-    curve = np.minimum.accumulate(errors)
-    index = int(np.argmax(curve <= error)) if curve[-1] <= error else None
-    if index is None:
-        return float(sizes[-1]), True
-    if index == 0:
-        return float(sizes[0]), True
-    fall = (curve[index - 1] - error) / (curve[index - 1] - curve[index])
-    return float(sizes[index - 1] + fall * (sizes[index] - sizes[index - 1])), False
+    return float(np.interp(error, np.minimum.accumulate(errors)[::-1], sizes[::-1]))

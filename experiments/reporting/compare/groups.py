@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -83,7 +83,8 @@ class Comparison:
 
     def dense(self, split: str) -> Any:
         """Returns the row of the dense baseline, or None."""
-        return self._dense[split]
+        groups = self.at_best(split)
+        return first(groups[groups.method == DENSE])
 
     def dense_by_trunk(self, split: str) -> dict[str, Any]:
         """Returns the row of the dense baseline of every trunk that has one."""
@@ -101,11 +102,6 @@ class Comparison:
             ).dropna(subset="error")
             for split in SPLITS
         }
-
-    @functools.cached_property
-    def _dense(self) -> dict[str, Any]:
-        best = {split: self.at_best(split) for split in SPLITS}
-        return {split: first(own[own.method == DENSE]) for split, own in best.items()}
 
     @property
     def methods(self) -> list[Method]:
@@ -128,9 +124,13 @@ class Comparison:
 
 
 def compare(runs: pd.DataFrame) -> list[Comparison]:
-    """Groups the finished runs of the table over seeds, apart for every data set and model."""
+    """Groups the finished runs of the table over seeds, apart for every data set and model.
+
+    Those of which no run has an error are left out.
+    """
     tasks = runs[runs.state == "done"].groupby(["data", "model"], sort=False)
-    return [_compare_task(data, model, own) for (data, model), own in tasks]
+    found = [_compare_task(data, model, own) for (data, model), own in tasks]
+    return [comparison for comparison in found if comparison.splits]
 
 
 def first(rows: pd.DataFrame) -> Any:
@@ -249,13 +249,9 @@ def _compared_layers(models: Iterable[Sequence[Layer]]) -> tuple[str, ...]:
     return differing or replaced or tuple(made)
 
 
-def _differing(configs: Sequence[Mapping[str, Any]], but: tuple[str, ...]) -> list[dict[str, Any]]:
+def _differing(configs: pd.Series, but: tuple[str, ...]) -> list[dict[str, Any]]:
     """Returns of every config the fields in which they differ, without those that begin so."""
-    names = sorted({name for fields in configs for name in fields})
-    differing = [
-        name
-        for name in names
-        if not name.startswith(but)
-        and len({json.dumps(fields.get(name)) for fields in configs}) > 1
-    ]
-    return [{name: own[name] for name in differing if name in own} for own in configs]
+    texts = pd.DataFrame([{f: json.dumps(v) for f, v in own.items()} for own in configs])
+    texts = texts.fillna("null")
+    differing = sorted(f for f in texts if not f.startswith(but) and texts[f].nunique() > 1)
+    return [{field: own[field] for field in differing if field in own} for own in configs]

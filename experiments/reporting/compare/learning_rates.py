@@ -80,23 +80,18 @@ def rate_searches(comparison: Comparison, runs: pd.DataFrame | None = None) -> l
 
 def _search(settings: str, groups: pd.DataFrame, diverged: pd.DataFrame) -> RateSearch | None:
     split, chosen_on = _splits(groups)
-    is_rate = groups.learning_rate.map(lambda rate: isinstance(rate, int | float))
-    points = groups[is_rate & groups.learning_rate.notna() & groups[f"{split}_error"].notna()]
+    points = groups.assign(
+        **{name: groups[f"{split}_{name}"] for name in _ERROR},
+        chosen=groups[f"{chosen_on}_error"],
+        learning_rate=pd.to_numeric(groups.learning_rate, errors="coerce").astype(float),
+        # Dense layers have no factors: their runs with several gains are the same.
+        gain=groups.gain.mask(groups.method == DENSE),
+        order=pd.factorize(groups.structure)[0],
+    ).dropna(subset=["error", "learning_rate"])
     if not len(points):
         return None
-    # Dense layers have no factors: their runs with several gains are the same.
-    points = points.assign(
-        gain=points.gain.mask(points.method == DENSE), chosen=points[f"{chosen_on}_error"]
-    )
-    points = points.assign(
-        **{name: points[f"{split}_{name}"] for name in _ERROR},
-        learning_rate=points.learning_rate.astype(float),
-        gain_name=[
-            "" if m == DENSE else gain_name(gain)
-            for m, gain in zip(points.method, points.gain, strict=True)
-        ],
-        order=pd.factorize(points.structure)[0],
-    ).drop_duplicates([*_CURVE, "learning_rate"])
+    points["gain_name"] = points.gain.map(gain_name).mask(points.method == DENSE, "")
+    points = points.drop_duplicates([*_CURVE, "learning_rate"])
     points = points.sort_values(["order", "gain", "learning_rate"], na_position="first")
     by_curve = points.groupby(_CURVE, sort=False)
     curves = points.loc[by_curve.chosen.idxmin()].set_index(_CURVE, drop=False)
@@ -111,10 +106,9 @@ def _search(settings: str, groups: pd.DataFrame, diverged: pd.DataFrame) -> Rate
     ]
     dense = first(curves[curves.method == DENSE])
     best_rate = dense.learning_rate if dense else math.nan
-    at_dense = points[points.learning_rate == best_rate].set_index(_CURVE)
-    for name in _ERROR:
-        curves[name.replace("error", "at_dense")] = at_dense[name]
-    curves["over_dense"] = curves.learning_rate / best_rate
+    at_dense = points[points.learning_rate == best_rate].set_index(_CURVE)[_ERROR]
+    at_dense.columns = ["at_dense", "at_dense_std", "at_dense_n"]
+    curves = curves.join(at_dense).assign(over_dense=curves.learning_rate / best_rate)
     return RateSearch(settings, split, points, curves.reset_index(drop=True))
 
 

@@ -36,12 +36,7 @@ class Method:
     @property
     def family(self) -> str:
         """What sentences call it: `KFC` for every way of summing Kronecker products."""
-        return "KFC" if self.is_kfc else self.key.replace("_", "-")
-
-    @property
-    def is_kfc(self) -> bool:
-        """Whether its kernels are sums of Kronecker products."""
-        return self in (KFC, KFC_MIXED, KFC_FACTORS)
+        return "KFC" if self in (KFC, KFC_MIXED, KFC_FACTORS) else self.key.replace("_", "-")
 
     def label_of(self, structure: str) -> str:
         """Returns a structure of the method as a name that stands alone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -17,20 +17,6 @@ MARGINS = (0.0, 0.3, 0.5, 0.7)
 """Points of error above dense that the table of requirements has."""
 REDUCTIONS = (("parameters", 0.73, "whole model"), ("layer_parameters", 0.99, "layer"))
 """Reductions that the paper reports: which size, the fraction that is saved, of what."""
-
-
-class Requirement(NamedTuple):
-    """What is wanted, and what meets it best.
-
-    Attributes:
-      text: the requirement in words.
-      kfc: the row of the KFC group; None if none meets it.
-      low_rank: that of the low-rank group, likewise.
-    """
-
-    text: str
-    kfc: Any
-    low_rank: Any
 
 
 def pareto_front(groups: pd.DataFrame, size: str) -> pd.DataFrame:
@@ -55,30 +41,29 @@ def smallest_within(groups: pd.DataFrame, dense: Any, tolerance: float, size: st
     return first(near.sort_values([size, "error"]))
 
 
-def smallest_near_dense(series: Series) -> list[Requirement]:
+def smallest_near_dense(series: Series) -> pd.DataFrame:
     """Returns the smallest models near dense, and the lowest errors at large reductions.
 
     Required are the fewest parameters within each of MARGINS of the dense model, and the lowest
     error (of all structures that qualify) with at least each of REDUCTIONS. What nothing meets is
     left out; without a dense model there is nothing.
+
+    Returns:
+      a row for each requirement: what is `wanted`, in words, and the columns of the groups that
+      meet it best with `_kfc` and `_low_rank`, missing where none does.
     """
     if series.dense is None:
-        return []
-    both = (series.kfc, series.low_rank)
-    found = [
-        Requirement(
-            f"at most {points(margin)} above dense",
-            *(smallest_within(groups, series.dense, margin, "parameters") for groups in both),
-        )
-        for margin in MARGINS
-    ] + [
-        Requirement(
-            f"{percent(saved, 0)} fewer in the {where}",
-            *(lowest_error(groups[groups[f"{size}_reduction"] >= saved]) for groups in both),
-        )
-        for size, saved, where in REDUCTIONS
-    ]
-    return [one for one in found if one.kfc or one.low_rank]
+        return pd.DataFrame()
+    near = [f"at most {points(margin)} above dense" for margin in MARGINS]
+    large = [f"{percent(saved, 0)} fewer in the {where}" for _, saved, where in REDUCTIONS]
+
+    def best(groups: pd.DataFrame) -> pd.DataFrame:
+        found = [smallest_within(groups, series.dense, m, "parameters") for m in MARGINS]
+        found += [lowest_error(groups[groups[f"{s}_reduction"] >= r]) for s, r, _ in REDUCTIONS]
+        return pd.DataFrame([vars(row) if row else {} for row in found], columns=groups.columns)
+
+    both = [best(series.kfc).add_suffix("_kfc"), best(series.low_rank).add_suffix("_low_rank")]
+    return pd.concat(both, axis=1).dropna(how="all").assign(wanted=pd.Series(near + large))
 
 
 def lowest_error(groups: pd.DataFrame) -> Any:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.reporting.compare.groups import Comparison, is_best, with_layers
 from experiments.reporting.compare.methods import DENSE, NARROW_DENSE, way_of
-from experiments.reporting.trials import STARTS, unordered
+from experiments.reporting.trials import STARTS
 
 _KEY = ["trunk", "replaced", "start", "epochs"]
 
@@ -72,22 +72,31 @@ def series_of(comparison: Comparison, split: str) -> list[Series]:
         "layer_parameters", kind="stable"
     )
     dense = comparison.dense_by_trunk(split)
+
+    def place(series: Series) -> tuple[Any, ...]:
+        trunk, replaced, start, epochs, *_ = series
+        return trunks.index(trunk), len(replaced), replaced, STARTS.index(start), epochs
+
     found = [Series(*key, own, dense.get(key[0])) for key, own in groups.groupby(_KEY, sort=False)]
-    return sorted(
-        found,
-        key=lambda s: (
-            trunks.index(s.trunk),
-            len(s.replaced),
-            s.replaced,
-            STARTS.index(s.start),
-            s.epochs,
-        ),
-    )
+    return sorted(found, key=place)
+
+
+def started_groups(comparison: Comparison, split: str) -> pd.DataFrame:
+    """Returns all groups of the structures that were decomposed by some run, start by start.
+
+    Of each start they are at all their settings, not at the best ones. They are in the order of the
+    comparison's groups, then of STARTS. There are none if nothing was decomposed.
+    """
+    groups = comparison.on(split)
+    groups = groups[groups.structure.isin(groups.structure[groups.before.notna()])]
+    return groups.assign(
+        order=pd.factorize(groups.structure)[0], start_order=groups.start.map(STARTS.index)
+    ).sort_values(["order", "start_order"])
 
 
 def _with_unordered(groups: pd.DataFrame) -> pd.DataFrame:
     """Adds low rank to the series of reordered sums; its own go, if they have nothing else."""
-    plain = groups.start.map(unordered)
+    plain = groups.start.str.replace(", reordered", "")
     reordered = groups[plain != groups.start]
     series = reordered[_KEY].drop_duplicates().assign(reordered=reordered.start)
     series["start"] = plain

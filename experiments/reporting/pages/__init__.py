@@ -3,6 +3,7 @@
 - `page`: the whole report as one HTML page that needs no network.
 - `Part`: what a report has on one comparison.
 - `Picture`: a picture of it.
+- `rates_name`: the name of a picture of learning rates.
 - `summary`: the whole report as Markdown.
 - `tables`: the tables of a comparison as lines of Markdown, by name.
 
@@ -21,6 +22,6 @@ It would have replaced some 250 of our lines, and taken away what the tests in a
 
 from experiments.reporting.pages.html import page
 from experiments.reporting.pages.markdown import summary, tables
-from experiments.reporting.pages.part import Part, Picture
+from experiments.reporting.pages.sections import Part, Picture, rates_name
 
-__all__ = ["Part", "Picture", "page", "summary", "tables"]
+__all__ = ["Part", "Picture", "page", "rates_name", "summary", "tables"]

@@ -17,19 +17,10 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from experiments.reporting.compare import Comparison, learning_rates, near_dense
-from experiments.reporting.pages.part import Part, Picture
-from experiments.reporting.sentences import headline, rate_findings
-from experiments.reporting.tables import (
-    STRUCTURE,
-    Column,
-    Table,
-    comparison_tables,
-    error,
-    group_columns,
-    number,
-    rate_table,
-)
+from experiments.reporting.compare import Comparison, near_dense
+from experiments.reporting.pages.sections import Part, Picture, Section, sections
+from experiments.reporting.sentences import headline
+from experiments.reporting.tables import STRUCTURE, Column, Table, error, group_columns, number
 from experiments.reporting.trials import SPLITS, Trial
 from experiments.reporting.wording import percent, points
 
@@ -55,68 +46,56 @@ def page(
       title: what the report is on.
     """
     done = (runs.state == "done").sum()
-    body = [
-        f"<header><h1>Report: {escape(title)}</h1>"
-        f'<p class="soft">{done} of {len(runs)} trials done. Made {escape(created)}.</p>',
-        "</header>",
-        "<main>",
-        _missing(missing),
-        *(_comparison(place, part, links) for place, part in enumerate(parts)),
-        _trial_section(runs, parts, links),
-        "</main>",
-    ]
     data = {"comparisons": [_data(part.comparison, part.tolerance) for part in parts]}
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
     )
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            '<head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>Report: {escape(title)}</title>",
-            f"<style>\n{(_HERE / 'report.css').read_text()}</style></head>",
-            "<body>",
-            *body,
-            f'<script type="application/json" id="report-data">{_script_json(data)}</script>',
-            f"<script>\n{(_HERE / 'report.js').read_text()}</script>",
-            "</body></html>\n",
-        ]
-    )
-
-
-def _missing(sentences: Sequence[str]) -> str:
-    if not sentences:
-        return ""
-    return (
+    lacks = (
         '<section class="missing" aria-label="What is missing">'
-        f"<strong>What is missing</strong>{_list(sentences)}</section>"
+        f"<strong>What is missing</strong>{_list(missing)}</section>"
     )
+    return f"""<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Report: {escape(title)}</title>
+<style>
+{(_HERE / "report.css").read_text()}</style></head>
+<body>
+<header><h1>Report: {escape(title)}</h1>
+<p class="soft">{done} of {len(runs)} trials done. Made {escape(created)}.</p>
+</header>
+<main>
+{lacks if missing else ""}
+{"".join(_comparison(place, part, links) for place, part in enumerate(parts))}
+{_trial_section(runs, parts, links)}
+</main>
+<script type="application/json" id="report-data">{_script_json(data)}</script>
+<script>
+{(_HERE / "report.js").read_text()}</script>
+</body></html>
+"""
 
 
 def _comparison(place: int, part: Part, links: Mapping[Path, str]) -> str:
-    comparison, tolerance, pictures, rates = part
-    split = comparison.splits[0]
-    said = headline(comparison, split, "parameters", tolerance)
+    comparison, tolerance = part.comparison, part.tolerance
+    sizes, splits = comparison.sizes, comparison.splits
     name = f"comparison-{place}"
-    choices = sorted({*near_dense.TOLERANCES, tolerance})
-    controls = " ".join(
-        [
-            _select("points", "near dense means within", choices, tolerance, points),
-            _select("size", "smallest by", comparison.sizes, "parameters", comparison.size_label),
-            _select("split", "error on", comparison.splits, split, str),
-            '<label><input type="checkbox" data-part="log" checked> logarithmic error</label>',
-        ]
-    )
+    tolerances = {_key(t): points(t) for t in sorted({*near_dense.TOLERANCES, tolerance})}
+    methods = {method.key: method.label for method in comparison.methods}
+    above = [part.pictures[name] for name in ("budgets", "curves") if name in part.pictures]
     # The page's own plot shows the trade-off, so that its picture is needed without scripts only.
-    fallback, *others = (_figure(picture) for picture in pictures)
     return f"""
 <section id="{name}" aria-labelledby="{name}-title">
 <h2 id="{name}-title">{escape(comparison.title)}</h2>
-<div class="controls" data-needs-script hidden>{controls}</div>
-<div class="headline">{_list(said, 'data-part="headline" aria-live="polite"')}</div>
+<div class="controls" data-needs-script hidden>
+{_select("points", "near dense means within", tolerances, _key(tolerance))}
+{_select("size", "smallest by", {size: comparison.size_label(size) for size in sizes})}
+{_select("split", "error on", {split: split for split in splits})}
+<label><input type="checkbox" data-part="log" checked> logarithmic error</label>
+</div>
+<div class="headline">{_list(part.headline, 'data-part="headline" aria-live="polite"')}</div>
 <div data-needs-script hidden>
 <h3>Error against size</h3>
 <p class="soft">Every point is a structure, its bar the standard deviation over seeds; lines join a
@@ -131,62 +110,49 @@ fade.</p>
 </div>
 <div class="key soft" data-part="key" aria-label="Names of numbered points"></div>
 </div>
-<noscript>{fallback}</noscript>
+<noscript>{_figure(part.pictures["tradeoff"])}</noscript>
 <h3>Structures</h3>
-{_filter("group-filter", "method", _methods(comparison))}
+{_filter("data-part=group-filter", "method", methods)}
 {_group_table(comparison, links)}
-{"".join(others)}
-{_more_tables(comparison)}
-{"".join(_rates(comparison, search, svg) for search, svg in rates)}
+{"".join(map(_figure, above))}
+{"".join(_section(comparison, section) for section in sections(part))}
 </section>"""
 
 
-def _rates(comparison: Comparison, search: learning_rates.RateSearch, svg: Path) -> str:
-    about = f" with <code>{escape(search.settings)}</code>" if search.settings else ""
-    caption = (
-        f"{comparison.title}: {search.split} error against learning rate; hollow marks at the top "
-        "of a panel are of higher errors."
-    )
-    name = f"Learning rates of {comparison.title} {search.settings}".strip()
-    table = _table(rate_table(search), name)
+def _section(comparison: Comparison, section: Section) -> str:
+    tables = [_table(table, f"{table.name} of {comparison.title}") for table in section.tables]
     return (
-        f"<h3>Learning rates{about}</h3>{_list(rate_findings(search))}"
-        f"{_figure(Picture('learning_rates', svg, caption))}{table}"
+        f"<h3>{_marked_up(section.title)}</h3>"
+        f"{_list(section.sentences) if section.sentences else ''}"
+        f"{_figure(section.picture) if section.picture else ''}"
+        f"{''.join(tables)}"
     )
 
 
-def _more_tables(comparison: Comparison) -> str:
-    return "".join(
-        f"<h3>{escape(table.name)}</h3>{_table(table, f'{table.name} of {comparison.title}')}"
-        for table in comparison_tables(comparison, comparison.splits[0])
-    )
-
-
-def _filter(name: str, what: str, choices: Mapping[str, str], *, is_id: bool = False) -> str:
-    options = "".join(
-        f'<option value="{escape(value)}">{escape(text)}</option>'
-        for value, text in {"": "all", **choices}.items()
-    )
-    place = f'id="{name}"' if is_id else f'data-part="{name}"'
+def _filter(attributes: str, what: str, choices: Mapping[str, str]) -> str:
     return (
-        f'<div class="controls" {place} data-needs-script hidden>'
+        f'<div class="controls" {attributes} data-needs-script hidden>'
         '<label>Filter <input type="search" placeholder="words in a row, as rank 1"></label>'
-        f"<label>{what} <select>{options}</select></label>"
+        f"{_select('choice', what, {'': 'all', **choices})}"
         '<span class="soft" role="status"></span></div>'
     )
 
 
-def _select(name: str, label: str, values: Sequence[Any], chosen: Any, text: Any) -> str:
+def _select(part: str, label: str, choices: Mapping[str, str], chosen: str = "") -> str:
     options = "".join(
-        f'<option value="{_key(value)}"{" selected" if value == chosen else ""}>'
-        f"{escape(text(value))}</option>"
-        for value in values
+        f'<option value="{escape(value)}"{" selected" if chosen and value == chosen else ""}>'
+        f"{escape(text)}</option>"
+        for value, text in choices.items()
     )
-    return f'<label>{label} <select data-part="{name}">{options}</select></label>'
+    return f'<label>{escape(label)} <select data-part="{part}">{options}</select></label>'
 
 
 def _group_table(comparison: Comparison, links: Mapping[Path, str]) -> str:
     method, structure, *settings = group_columns(comparison)
+
+    def by_seed(trials: Sequence[Trial]) -> str:
+        return " ".join(_link(t, links, "?" if t.seed is None else t.seed) for t in trials)
+
     columns = [
         method,
         structure._replace(kind="name"),
@@ -198,24 +164,16 @@ def _group_table(comparison: Comparison, links: Mapping[Path, str]) -> str:
         number("fewer in total", "parameters_reduction", lambda saved: percent(saved, 2)),
         number("FLOPs per example", "flops"),
         number("seconds", "seconds", "{:.0f}".format),
-        Column("trials by seed", "records", lambda trials: _by_seed(trials, links), "markup"),
+        Column("trials by seed", "records", by_seed, "markup"),
     ]
-    choices = [
-        f'data-group="g{place}" data-choice="{method.key}"'
-        for place, method in comparison.groups.method.items()
-    ]
+    keys = (method.key for method in comparison.groups.method)
+    rows = [f'data-group="g{place}" data-choice="{key}"' for place, key in enumerate(keys)]
     table = Table("groups", "Structures", columns, comparison.groups)
-    return _table(table, f"Structures of {comparison.title}", choices)
-
-
-def _by_seed(trials: Sequence[Trial], links: Mapping[Path, str]) -> str:
-    return " ".join(_link(t, links, "?" if t.seed is None else t.seed) for t in trials)
+    return _table(table, f"Structures of {comparison.title}", rows)
 
 
 def _trial_section(runs: pd.DataFrame, parts: Sequence[Part], links: Mapping[Path, str]) -> str:
-    compared = pd.concat(
-        [pd.Series(dtype=object), *(part.comparison.runs.structure for part in parts)]
-    )
+    compared = [part.comparison.runs.structure for part in parts]
     columns = [
         Column("sweep", "sweep"),
         Column("trial", "record", lambda trial: _link(trial, links, trial.name), "markup name"),
@@ -227,13 +185,14 @@ def _trial_section(runs: pd.DataFrame, parts: Sequence[Part], links: Mapping[Pat
         number("seconds", "seconds", "{:.0f}".format),
         Column("command and problems", "record", _details, "markup"),
     ]
-    table = Table("trials", "All trials", columns, runs.assign(structure=compared))
+    runs = runs.assign(structure=pd.concat([pd.Series(dtype=object), *compared]))
+    table = Table("trials", "All trials", columns, runs)
     states = {state: state for state in runs.state.unique()}
-    choices = [f'data-choice="{state}"' for state in runs.state]
+    rows = [f'data-choice="{state}"' for state in runs.state]
     return (
         '<section aria-labelledby="trials-title"><h2 id="trials-title">All trials</h2>'
-        f"{_filter('trial-filter', 'state', states, is_id=True)}"
-        f"{_table(table, 'All trials', choices)}</section>"
+        f"{_filter('id=trial-filter', 'state', states)}"
+        f"{_table(table, 'All trials', rows)}</section>"
     )
 
 
@@ -287,7 +246,7 @@ def _link(trial: Trial, links: Mapping[Path, str], text: object) -> str:
 
 def _figure(picture: Picture) -> str:
     encoded = base64.b64encode(picture.svg.read_bytes()).decode()
-    caption = escape(picture.caption)
+    caption = escape(f"{picture.title}; {picture.note}.")
     return (
         f'<figure><img alt="{caption}" src="data:image/svg+xml;base64,{encoded}">'
         f"<figcaption>{caption}</figcaption></figure>"
@@ -340,20 +299,17 @@ def _data(comparison: Comparison, tolerance: float) -> dict[str, Any]:
 
 def _fronts(comparison: Comparison, size: str, split: str) -> dict[str, Any]:
     groups = comparison.at_best(split)
-    keys = groups.method.map(lambda method: method.key)
-    own = {key: near_dense.pareto_front(g, size) for key, g in groups.groupby(keys, sort=False)}
     return {
         "all": list(near_dense.pareto_front(groups, size).index),
-        "methods": {key: list(front.index) for key, front in own.items()},
+        "methods": {
+            method.key: list(near_dense.pareto_front(own, size).index)
+            for method, own in groups.groupby("method", sort=False)
+        },
     }
 
 
-def _methods(comparison: Comparison) -> dict[str, str]:
-    return {method.key: method.label for method in comparison.methods}
-
-
-def _key(value: float | str) -> str:
-    return f"{value:g}" if isinstance(value, float) else value
+def _key(tolerance: float) -> str:
+    return f"{tolerance:g}"
 
 
 def _script_json(data: Any) -> str:

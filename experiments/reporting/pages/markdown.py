@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -15,8 +14,7 @@ from experiments.reporting.compare import (
     learning_rates,
     near_dense,
 )
-from experiments.reporting.pages.part import Part
-from experiments.reporting.sentences import headline, rate_findings
+from experiments.reporting.pages.sections import Part, Picture, sections
 from experiments.reporting.tables import (
     Table,
     comparison_tables,
@@ -24,12 +22,10 @@ from experiments.reporting.tables import (
     group_columns,
     number,
     rate_grid,
-    rate_table,
 )
 from experiments.reporting.wording import code, percent
 
 _MOST_ROWS = 30
-_PICTURES = {"starts": "starts", "sizes": "series"}  # above which table which picture stands
 
 
 def summary(parts: Sequence[Part], missing: Sequence[str]) -> str:
@@ -41,27 +37,20 @@ def summary(parts: Sequence[Part], missing: Sequence[str]) -> str:
 
 
 def _comparison(part: Part) -> list[str]:
-    comparison, split = part.comparison, part.comparison.splits[0]
+    comparison, split = part.comparison, part.split
     rows = _rows(comparison, split)
-    pictures = {picture.name: picture.svg for picture in part.pictures}
-    about = f"{comparison.title}: {split} error"
     lines = [f"### {_plain(comparison.title)}", ""]
-    lines += _list(headline(comparison, split, "parameters", part.tolerance))
-    lines += ["", _picture(f"{about} against size", pictures["tradeoff"])]
+    lines += [*_list(part.headline), "", _picture(part.pictures["tradeoff"])]
     lines += ["", *_lines(_structures(comparison, rows, split))]
     if (left_out := len(comparison.groups) - len(rows)) > 0:
         lines.append(f"\n{left_out} more structures are in the full table.")
-    for table in comparison_tables(comparison, split):
-        lines += ["", f"#### {table.name}", ""]
-        if picture := pictures.get(_PICTURES.get(table.key, "")):
-            lines += [_picture(f"{about}, {table.name.lower()}", picture), ""]
-        lines += _lines(table)
-    for search, picture in part.rates:
-        settings = f" with {code(search.settings)}" if search.settings else ""
-        about = f"{comparison.title}: {search.split} error against learning rate"
-        lines += ["", _plain(f"#### Learning rates{settings}"), "", *_list(rate_findings(search))]
-        lines += ["", _picture(about, picture), "", *_lines(rate_table(search))]
-        lines += ["", *_lines(rate_grid(search))]
+    for title, sentences, picture, shown in sections(part):
+        lines += ["", _plain(f"#### {title}"), ""]
+        if sentences:
+            lines += [*_list(sentences), ""]
+        if picture:
+            lines += [_picture(picture), ""]
+        lines += [line for table in shown for line in (*_lines(table), "")][:-1]
     return [*lines, ""]
 
 
@@ -80,10 +69,9 @@ def _rows(comparison: Comparison, split: str) -> pd.DataFrame:
     groups = comparison.at_best(split)
     if len(groups) <= _MOST_ROWS:
         return groups
-    wanted = {record.folder for record in against_low_rank.matches(comparison, split).record_kfc}
-    wanted |= {record.folder for record in near_dense.pareto_front(groups, "parameters").record}
-    is_wanted = [record.folder in wanted for record in groups.record]
-    return groups[groups.method.isin([DENSE, LOW_RANK]) | is_wanted]
+    front = near_dense.pareto_front(groups, "parameters")
+    wanted = {*against_low_rank.matches(comparison, split).folder_kfc, *front.folder}
+    return groups[groups.method.isin([DENSE, LOW_RANK]) | groups.folder.isin(wanted)]
 
 
 def _structures(comparison: Comparison, groups: pd.DataFrame, split: str) -> Table:
@@ -103,30 +91,22 @@ def _structures(comparison: Comparison, groups: pd.DataFrame, split: str) -> Tab
 
 def _lines(table: Table) -> list[str]:
     kinds = [column.kind for column in table.columns]
-    return [
-        _line(table.head),
-        _line(["---:" if kind == "number" else "---" for kind in kinds]),
-        *(
-            _line(
-                [
-                    code(text) if text and kind == "code" else text
-                    for kind, (text, _) in zip(kinds, cells, strict=True)
-                ]
-            )
-            for cells in table.rows
-        ),
-    ]
+    lines = [_line(table.head), _line("---:" if kind == "number" else "---" for kind in kinds)]
+    for cells in table.rows:
+        texts = zip(kinds, (text for text, _ in cells), strict=True)
+        lines.append(_line(code(text) if text and kind == "code" else text for kind, text in texts))
+    return lines
 
 
 def _list(sentences: Sequence[str]) -> list[str]:
     return [f"- {_plain(sentence)}" for sentence in sentences]
 
 
-def _picture(alt: str, svg: Path) -> str:
-    return f"![{_plain(alt)}]({svg.with_suffix('.png').name})"
+def _picture(picture: Picture) -> str:
+    return f"![{_plain(picture.title)}]({picture.svg.with_suffix('.png').name})"
 
 
-def _line(cells: Sequence[str]) -> str:
+def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -105,17 +105,11 @@
   const TICK_STEPS = [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 5, 7], [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9]];
 
   function logTicks(low, high, atLeast) {
-    let ticks = [];
-    for (const steps of TICK_STEPS) {
-      ticks = [];
-      for (let d = Math.floor(Math.log10(low)); d <= Math.ceil(Math.log10(high)); d++)
-        for (const step of steps) {
-          const tick = step * 10 ** d;
-          if (tick >= low && tick <= high) ticks.push(tick);
-        }
-      if (ticks.length >= atLeast) break;
-    }
-    return ticks;
+    const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
+    const powers = [...Array(last - first + 1).keys()].map((i) => 10 ** (first + i));
+    const choices = TICK_STEPS.map((steps) => powers.flatMap((power) => steps.map((step) => step * power))
+      .filter((tick) => tick >= low && tick <= high));
+    return choices.find((ticks) => ticks.length >= atLeast) ?? choices.at(-1);
   }
 
   function linearTicks(low, high) {
@@ -198,6 +192,13 @@
     const key = find("key");
     let chosen = null;
 
+    // An icon of a line.
+    function line(attributes) {
+      const icon = svg("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" });
+      svg("line", { x1: 1, x2: 33, y1: 7, y2: 7, ...attributes }, icon);
+      return icon;
+    }
+
     function legend() {
       const box = find("legend");
       box.replaceChildren();
@@ -210,9 +211,7 @@
           if (input.checked) hiddenMethods.delete(key); else hiddenMethods.add(key);
           draw();
         });
-        const icon = svg("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" });
-        svg("line", { x1: 1, x2: 33, y1: 7, y2: 7, stroke: colour(method), "stroke-width": 1.5,
-          "stroke-dasharray": DASHES[method.line] }, icon);
+        const icon = line({ stroke: colour(method), "stroke-width": 1.5, "stroke-dasharray": DASHES[method.line] });
         svg("path", { d: GLYPHS[method.marker](4.5), transform: "translate(17 7)", fill: colour(method) }, icon);
         label.append(input, icon, method.label);
         box.append(label);
@@ -227,33 +226,23 @@
     }
 
     function explain(name, text) {
-      const label = document.createElement("span");
-      const icon = svg("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" }, label);
-      svg("line", { class: name, x1: 1, x2: 33, y1: 7, y2: 7 }, icon);
-      label.append(text);
-      lines.append(label);
-    }
-
-    function tipFor(group, split) {
-      const { mean, std, n } = errorOf(group, split);
-      tip.replaceChildren();
-      const line = (text, tag = "div") => {
-        const node = document.createElement(tag === "code" ? "div" : tag);
-        if (tag === "code") node.appendChild(document.createElement("code")).textContent = text;
-        else node.textContent = text;
-        tip.append(node);
-      };
-      line(group.label, "strong");
-      if (group.settings) line(group.settings);
-      line(`${methods[group.method].label}: ${split} error ${percent(mean)}`
-        + (std === null ? "" : ` ± ${(std * 100).toFixed(2)}`) + ` (${n} ${n === 1 ? "seed" : "seeds"})`);
-      for (const [size, label] of Object.entries(content.sizes))
-        line(`${grouped(group[size])} ${label} (${(group[`${size}_reduction`] * 100).toFixed(2)}% fewer than dense)`);
-      if (group.command) line(group.command, "code");
+      const label = lines.appendChild(document.createElement("span"));
+      label.append(line({ class: name }), text);
     }
 
     function showTip(group, split, x, y) {
-      tipFor(group, split);
+      const { mean, std, n } = errorOf(group, split);
+      tip.replaceChildren();
+      const say = (text, tag = "div") => {
+        tip.appendChild(document.createElement("div")).appendChild(document.createElement(tag)).textContent = text;
+      };
+      say(group.label, "strong");
+      if (group.settings) say(group.settings);
+      say(`${methods[group.method].label}: ${split} error ${percent(mean)}`
+        + (std === null ? "" : ` ± ${(std * 100).toFixed(2)}`) + ` (${n} ${n === 1 ? "seed" : "seeds"})`);
+      for (const [size, label] of Object.entries(content.sizes))
+        say(`${grouped(group[size])} ${label} (${(group[`${size}_reduction`] * 100).toFixed(2)}% fewer than dense)`);
+      if (group.command) say(group.command, "code");
       tip.hidden = false;
       const width = plot.clientWidth;
       tip.style.left = `${Math.max(0, Math.min(x + 14, width - tip.offsetWidth - 4))}px`;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,19 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.reporting.compare import Comparison, Series, started_groups
-from experiments.reporting.pictures.style import (
-    add_legend,
-    draw_errors,
-    error_axis,
-    look,
-    panels,
-    size_axis,
-)
+from experiments.reporting.compare import Comparison, Series, series_of, started_groups
+from experiments.reporting.pictures.style import add_legend, error_axis, look, panels, size_axis
 from experiments.reporting.trials import STARTS
 
-_WIDTH, _HEIGHT = 5.4, 3.9  # inches of a panel
-_HEIGHT_OF_STARTS = 5.2  # of the whole picture
+_WIDTH, _HEIGHT = 5.4, 4.2  # inches of a panel
 _SIZES = ("layer_parameters", "parameters")
 
 _LINES = (":", "--", "-.", (0, (1, 1)), "-")  # from scratch, then the ways to decompose
@@ -41,46 +32,44 @@ def start_figure(comparison: Comparison, split: str) -> Figure | None:
         return None
     before = started.dropna(subset="before")
     before = before.assign(error=before.before, error_std=before.before_std)
-    size = (_WIDTH * 2, _HEIGHT_OF_STARTS)
-    margins = (0.07 * size[0], 0.015 * size[0], 0.26 * size[1], 0.11 * size[1])
-    title = f"{comparison.title}: {split} error by start"
-    figure, grid = panels(title, size, (1, 2), margins, wspace=0.2)
+    figure, grid = panels(
+        f"{comparison.title}: {split} error by start", (_WIDTH * 2, _HEIGHT + 1), (1, 2)
+    )
     for axes, name, own in zip(
         grid[0], ("before training", "after training"), (before, started), strict=True
     ):
         own = own.assign(line=[f"{g.method.label}, {g.start}" for g in own.itertuples()])
         own = own.sort_values(["place", "start_order"])
         _draw(axes, comparison, split, own, comparison.dense(split), "parameters")
-        axes.set_title(name, fontsize=9)
+        axes.set_title(name)
     add_legend(figure, grid[0, 1].get_legend_handles_labels()[0], 3)
     return figure
 
 
 @look()
-def series_figure(comparison: Comparison, split: str, series: Sequence[Series]) -> Figure | None:
+def series_figure(comparison: Comparison, split: str) -> Figure | None:
     """Draws error against the layers' parameters (left) and the whole model's (right).
 
     Trunks of which no series has both methods are left out; None if there are no others. A line is
     a method in a series, its points are means over seeds, the bars sample standard deviations. The
     grey line is the dense model with the same trunk.
     """
+    series = series_of(comparison, split)
     trunks = list(dict.fromkeys(one.trunk for one in series if one.has_both))
     if not trunks:
         return None
     rows = [_lines_of([one for one in series if one.trunk == trunk]) for trunk in trunks]
-    entries = 1 + len({line for row in rows for line in row.line})
-    above = 0.7 + 0.19 * math.ceil(entries / 2)
-    size = (_WIDTH * 2, _HEIGHT * len(trunks) + above)
-    margins = (0.07 * size[0], 0.015 * size[0], above, 0.5)
+    below = 0.1 * len({line for row in rows for line in row.line})
     title = f"{comparison.title}: {split} error of KFC and low rank by size"
-    figure, grid = panels(title, size, (len(trunks), 2), margins, hspace=0.35, wspace=0.2)
+    size = (_WIDTH * 2, _HEIGHT * len(trunks) + below)
+    figure, grid = panels(title, size, (len(trunks), 2))
     handles = {}
     for panels_of_trunk, trunk, own in zip(grid, trunks, rows, strict=True):
         dense = next((one.dense for one in series if one.trunk == trunk and one.dense), None)
         for axes, size_name in zip(panels_of_trunk, _SIZES, strict=True):
             _draw(axes, comparison, split, own, dense, size_name)
             handles |= {h.get_label(): h for h in axes.get_legend_handles_labels()[0]}
-        panels_of_trunk[0].set_title(trunk, fontsize=9)
+        panels_of_trunk[0].set_title(trunk)
     add_legend(figure, list(handles.values()), 2)
     return figure
 
@@ -110,15 +99,16 @@ def _draw(
     error_axis(axes, errors, f"{split} error")
     for name, line in groups.groupby("line", sort=False):
         way, is_taught = divmod(STARTS.index(line.start.iloc[0]), 2)
-        draw_errors(
-            axes,
-            line.sort_values(size, kind="stable"),
+        axes.errorbar(
             size,
+            "error",
+            yerr="error_std",
+            capsize=0,
+            data=line.sort_values(size, kind="stable"),
+            elinewidth=1,
             color=line.method.iloc[0].color,
             linestyle=_LINES[way],
             marker=_MARKERS[way],
             fillstyle="none" if is_taught else "full",
-            markersize=5.5,
-            linewidth=1.3,
             label=name,
         )

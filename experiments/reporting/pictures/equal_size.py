@@ -39,20 +39,16 @@ def budget_figure(comparison: Comparison, split: str) -> Figure | None:
         return None
     shown = [b.sort_values("error", kind="stable").head(_MOST_GROUPS) for b in found]
     heights = [0.55 + 0.22 * len(budget) for budget in shown]
-    names = [[_name(group) for group in budget.itertuples()] for budget in shown]
-    longest = max(len(name) for own in names for name in own)
     figure, grid = panels(
         f"{comparison.title}: structures at about equal "
         f"{comparison.size_label('layer_parameters')}",
         (_WIDTH, sum(heights) + 1.1),
         (len(shown), 1),
-        (min(0.065 * longest + 0.25, 4.2), 0.03 * _WIDTH, 0.75, 0.5),
-        hspace=0.55 / (sum(heights) / len(heights)),
         sharex=True,
         height_ratios=heights,
     )
     dense = comparison.dense(split)
-    for axes, budget, own, everything in zip(grid[:, 0], shown, names, found, strict=True):
+    for axes, budget, everything in zip(grid[:, 0], shown, found, strict=True):
         for row, group in enumerate(budget.itertuples()):
             axes.errorbar(
                 group.error,
@@ -60,29 +56,24 @@ def budget_figure(comparison: Comparison, split: str) -> Figure | None:
                 xerr=group.error_std,
                 color=group.method.color,
                 marker=group.method.marker,
-                markersize=6,
                 markeredgecolor="white",
-                markeredgewidth=0.6,
-                elinewidth=1.2,
-                capsize=2.5,
             )
-        axes.set_yticks(range(len(budget)), own, fontsize=8)
+        names = [_name(group) for group in budget.itertuples()]
+        axes.set_yticks(range(len(budget)), names, fontsize=8)
         axes.set_ylim(len(budget) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
-        left_out = len(everything) - len(budget)
-        axes.set_title(
-            _span(everything) + (f"; the best {_MOST_GROUPS}" if left_out else ""), fontsize=9
-        )
+        is_whole = len(everything) == len(budget)
+        axes.set_title(_span(everything) + ("" if is_whole else f"; the best {_MOST_GROUPS}"))
         if dense:
             axes.axvline(dense.error, color=DENSE.color, linewidth=1, zorder=1)
     drawn = pd.concat(shown)
-    ends = [
-        *drawn.error,
-        *(drawn.error + drawn.error_std.fillna(0)),
-        *([dense.error] if dense else []),
-    ]
-    error_axis(grid[-1, 0], ends, f"{split} error" + (", line: dense" if dense else ""), "x")
+    ends = [*drawn.error, *(drawn.error + drawn.error_std).dropna()]
+    label = f"{split} error"
+    if dense:
+        ends.append(dense.error)
+        label += ", line: dense"
+    error_axis(grid[-1, 0], ends, label, "x")
     return figure
 
 

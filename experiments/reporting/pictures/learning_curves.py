@@ -36,10 +36,7 @@ def curve_figure(comparison: Comparison, split: str) -> Figure | None:
         return None
     curve_splits = sorted({record.curve_split for record in groups.record}, reverse=True)
     curve_split = "training" if curve_splits == ["train"] else curve_splits[0]
-    figure, grid = panels(
-        f"{comparison.title}: learning curves", (9.6, 4.6), (1, 1), (0.72, 3.456, 0.552, 0.506)
-    )
-    axes = grid[0, 0]
+    figure, ((axes,),) = panels(f"{comparison.title}: learning curves", (9.6, 4.6))
     coloured = {}
     for method in comparison.methods:
         own = _chosen(comparison, groups[groups.method == method], split)
@@ -55,9 +52,8 @@ def curve_figure(comparison: Comparison, split: str) -> Figure | None:
     means = [curves[index]["mean"] for index in groups.index]
     highest = 4 * max(own.iloc[-1] for own in means)
     error_axis(axes, pd.concat(means).clip(upper=highest), f"{curve_split} error")
-    axes.set_xlabel("epoch")
-    axes.set_xlim(left=0)
-    figure.legend(loc="upper left", bbox_to_anchor=(0.645, 0.89), fontsize=8, handlelength=2.6)
+    axes.set(xlabel="epoch", xlim=(0, None))
+    figure.legend(loc="outside right upper", fontsize=8, handlelength=2.6)
     return figure
 
 

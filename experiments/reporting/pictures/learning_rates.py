@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -13,8 +14,6 @@ from experiments.reporting.compare import DENSE, learning_rates
 from experiments.reporting.pictures.style import (
     RING,
     add_legend,
-    draw_errors,
-    draw_ring,
     entry,
     error_axis,
     look,
@@ -46,49 +45,37 @@ def rate_figure(search: learning_rates.RateSearch, title: str) -> Figure:
     An error far above all that is good is a hollow mark at the upper end of its panel, and a cross
     there is a run that diverged. Every panel has a scale of its own.
     """
-    compressed = search.compressed
-    labels = list(compressed.label.unique()) or [""]
+    labels = list(search.compressed.label.unique()) or [""]
     rows, columns = math.ceil(len(labels) / _COLUMNS), min(_COLUMNS, len(labels))
     # A single panel is as wide as two, for the title and the legend.
-    width, height = _WIDTH * max(columns, 2) + 0.35, _HEIGHT * rows + 1.15
-    figure, grid = panels(
-        f"{title}: {search.split} error against learning rate",
-        (width, height),
-        (rows, columns),
-        (0.72, 0.12, 0.95, 0.52),
-        wspace=0.3,
-        hspace=0.42,
-    )
+    size = (_WIDTH * max(columns, 2) + 0.35, _HEIGHT * rows + 1.15)
+    title = f"{title}: {search.split} error against learning rate"
+    figure, grid = panels(title, size, (rows, columns))
     for axes in grid.flat[len(labels) :]:
         axes.set_visible(False)
-    styles = _styles(search.gains)
+    spare = itertools.cycle(_GAINS)
+    none = learning_rates.gain_name(math.nan)
+    styles = {gain: _NO_MULTIPLIERS if gain == none else next(spare) for gain in search.gains}
     for axes, label in zip(grid.flat, labels, strict=False):
-        axes.set_title(shortened(label, 40), fontsize=9)
-        _draw(axes, search, compressed[compressed.label == label], styles)
+        axes.set_title(shortened(label, 40))
+        _draw(axes, search, label, styles)
     entries = [entry(gain, *styles[gain]) for gain in search.gains]
     if search.dense:
         entries.insert(0, entry("dense (dashes: its best rate)", *_DENSE, markersize=8))
-    entries.append(entry("best", markersize=11, **RING))
+    entries.append(entry("best", **RING, markersize=11))
     if search.curves.diverged.any():
         entries.append(entry("diverged", marker="x"))
     add_legend(figure, entries, len(search.gains) + 3)
     return figure
 
 
-def _draw(
-    axes: Axes, search: learning_rates.RateSearch, own: pd.DataFrame, styles: dict[str, Any]
-) -> None:
-    drawn = pd.concat([search.curves[search.curves.method == DENSE], own])
-    points = {
-        curve.Index: search.points[
-            (search.points.label == curve.label) & (search.points.gain_name == curve.gain_name)
-        ]
-        for curve in drawn.itertuples()
-    }
-    rate_axis(
-        axes, sorted({*search.points.learning_rate, *search.curves.diverged.explode().dropna()})
-    )
-    errors = pd.concat(points.values()).error
+def _draw(axes: Axes, search: learning_rates.RateSearch, label: str, styles: Any) -> None:
+    """Draws the curves of a structure, and those of dense."""
+    drawn = search.curves[search.curves.label.eq(label) | (search.curves.method == DENSE)]
+    points = dict(list(search.points.groupby(["label", "gain_name"])))
+    rates = {*search.points.learning_rate, *search.curves.diverged.explode().dropna()}
+    rate_axis(axes, sorted(rates))
+    errors = pd.concat(points[curve.label, curve.gain_name].error for curve in drawn.itertuples())
     error_axis(axes, errors.clip(upper=_HIGHEST * drawn.error.max()), f"{search.split} error")
     top = axes.get_ylim()[1]
     if search.dense:
@@ -96,31 +83,25 @@ def _draw(
     for curve in drawn.itertuples():
         is_dense = curve.method == DENSE
         color, marker, line = _DENSE if is_dense else styles[curve.gain_name]
-        rows = points[curve.Index]
+        rows = points[curve.label, curve.gain_name]
         size = {"marker": marker, "markersize": 8 if is_dense else 5, "clip_on": False}
-        draw_errors(
-            axes,
-            rows.assign(error=rows.error.clip(upper=top)),
+        axes.errorbar(
             "learning_rate",
+            "error",
+            yerr="error_std",
+            data=rows.assign(error=rows.error.clip(upper=top)),
+            elinewidth=1,
+            capsize=0,
             color=color,
             linestyle=line,
             markeredgecolor="white",
-            markeredgewidth=0.5,
-            linewidth=1.5,
             zorder=2 if is_dense else 3,
             **size,
         )
-        draw_ring(axes, curve.learning_rate, min(curve.error, top), color, zorder=4, clip_on=False)
-        above = rows.learning_rate[rows.error > top]
-        at_top = {"linestyle": "none", "color": color, "zorder": 4, **size}
-        axes.plot(above, [top] * len(above), markerfacecolor="white", **at_top)
+        mark = {"linestyle": "none", "color": color, "zorder": 4, **size}
+        best = (curve.learning_rate, min(curve.error, top))
+        axes.plot(*best, **mark | RING | {"markersize": 10.5})
+        for rate in rows.learning_rate[rows.error > top]:
+            axes.plot(rate, top, **mark, markerfacecolor="white")
         for rate in curve.diverged:
-            axes.plot(rate, top, **(at_top | {"marker": "x", "markersize": 7}))
-
-
-def _styles(gains: list[str]) -> dict[str, Any]:
-    """Returns colour, marker and line of every gain."""
-    none = learning_rates.gain_name(math.nan)
-    numbers = [gain for gain in gains if gain != none]
-    looks = {gain: _GAINS[i % len(_GAINS)] for i, gain in enumerate(numbers)}
-    return {none: _NO_MULTIPLIERS} | looks
+            axes.plot(rate, top, **mark | {"marker": "x", "markersize": 7})

@@ -27,7 +27,7 @@ def headline(comparison: Comparison, split: str, size: str, tolerance: float) ->
             sentences.append(
                 f"The lowest {split} error so far is {error_of(best)}, of {_named(best)}."
             )
-        return sentences + against_low_rank_sentence(comparison, split)
+        return sentences + _against_low_rank(comparison, split)
     sentences, found = [], []
     settings = f"{dense.setting_name}; " if dense.setting_name else ""
     for family in ("KFC", "low-rank"):
@@ -53,10 +53,10 @@ def headline(comparison: Comparison, split: str, size: str, tolerance: float) ->
             f"That low-rank model has {ratio:.3g} times as many "
             f"{comparison.size_label(size).removeprefix('total ')} as that KFC model."
         )
-    return sentences + against_low_rank_sentence(comparison, split)
+    return sentences + _against_low_rank(comparison, split)
 
 
-def against_low_rank_sentence(comparison: Comparison, split: str) -> list[str]:
+def _against_low_rank(comparison: Comparison, split: str) -> list[str]:
     """Counts the sizes at which KFC and low rank have the lower error; empty if none is equal."""
     pairs = against_low_rank.matches(comparison, split)
     if not len(pairs):

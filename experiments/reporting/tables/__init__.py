@@ -12,7 +12,7 @@
 
 from experiments.reporting.tables.comparisons import comparison_tables, group_columns
 from experiments.reporting.tables.files import write_groups, write_rates, write_trials
-from experiments.reporting.tables.learning_rates import rate_grid, rate_table
+from experiments.reporting.tables.searches import rate_grid, rate_table
 from experiments.reporting.tables.table import STRUCTURE, Column, Table, error, number
 
 __all__ = [

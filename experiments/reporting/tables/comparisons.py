@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -20,7 +20,7 @@ from experiments.reporting.compare import (
     series_of,
     started_groups,
 )
-from experiments.reporting.tables.other_settings import settings_grid
+from experiments.reporting.tables.searches import settings_grid
 from experiments.reporting.tables.table import (
     METHOD,
     SETTINGS,
@@ -128,10 +128,11 @@ def series_tables(comparison: Comparison, split: str) -> list[Table]:
     if not series:
         return []
     named = list(zip(series, series_names(series), strict=True))
-    sizes = [against_low_rank.at_equal_size(one).assign(series=name) for one, name in named]
-    errors = [against_low_rank.at_equal_error(one).assign(series=name) for one, name in named]
-    near = [_near_dense(one).assign(series=name) for one, name in named]
-    at_error = pd.concat(errors)
+
+    def of_all(find: Callable[[Series], pd.DataFrame]) -> pd.DataFrame:
+        return pd.concat([find(one).assign(series=name) for one, name in named])
+
+    at_error = of_all(against_low_rank.at_equal_error)
     at_error = at_error.assign(
         needed=at_error.kfc_parameters.fillna(math.inf),
         bound=[
@@ -140,13 +141,14 @@ def series_tables(comparison: Comparison, split: str) -> list[Table]:
         ],
     )
     groups = comparison.on(split)
+    at_size = of_all(against_low_rank.at_equal_size)
+    by_parameters, by_flops = (near_dense.pareto_front(groups, s) for s in ("parameters", "flops"))
     tables = [
-        Table("sizes", "KFC and low rank at equal size", _SIZES, pd.concat(sizes)),
+        Table("sizes", "KFC and low rank at equal size", _SIZES, at_size),
         Table("errors", "KFC and low rank at equal error", _ERRORS, at_error),
-        Table("near", "Near dense", _NEAR, pd.concat(near)),
-    ] + [
-        Table("front", f"Pareto front by {what}", _FRONT, near_dense.pareto_front(groups, size))
-        for what, size in (("parameters", "parameters"), ("FLOPs", "flops"))
+        Table("near", "Near dense", _NEAR, of_all(near_dense.smallest_near_dense)),
+        Table("front", "Pareto front by parameters", _FRONT, by_parameters),
+        Table("front", "Pareto front by FLOPs", _FRONT, by_flops),
     ]
     return [table for table in tables if len(table.frame)]
 
@@ -168,18 +170,3 @@ def series_names(series: Sequence[Series]) -> list[str]:
     start = 2
     told = [i for i in range(4) if i == start or len({own[i] for own in parts}) > 1]
     return [", ".join(own[i] for i in told if own[i]) for own in parts]
-
-
-def _near_dense(series: Series) -> pd.DataFrame:
-    rows = [
-        {"wanted": found.text}
-        | {
-            f"{name}{of}": getattr(group, name)
-            for of, group in (("_kfc", found.kfc), ("_low_rank", found.low_rank))
-            if group
-            for name in vars(group)
-        }
-        for found in near_dense.smallest_near_dense(series)
-    ]
-    names = [name for column in _NEAR for name in column.names.split()]
-    return pd.DataFrame(rows).reindex(columns=names)

@@ -3,20 +3,17 @@
 - `Trial`: one run of a sweep, finished or not.
 - `SPLITS`: the splits whose errors are compared, the one to judge by first.
 - `STARTS`: where models may have started.
-- `unordered`: such a start without the reordering of hidden units.
 - `read_sweeps`: reads every trial of sweeps, runs and kept runs.
 - `folder_names`: what such folders are called.
 - `read_runs`: reads them as the tidy table of runs.
-- `run_table`: that table, of trials that were read.
 - `MEASURES`, `SIZES`: its columns of what was measured, and of what was counted.
 - `keep`: writes all that a report needs of trials to one small file.
 """
 
 from experiments.reporting.trials.kept_runs import keep
 from experiments.reporting.trials.read import folder_names, read_sweeps
-from experiments.reporting.trials.start_points import STARTS, unordered
-from experiments.reporting.trials.table_of_runs import MEASURES, SIZES, read_runs, run_table
-from experiments.reporting.trials.trial import SPLITS, Trial
+from experiments.reporting.trials.table_of_runs import MEASURES, SIZES, read_runs
+from experiments.reporting.trials.trial import SPLITS, STARTS, Trial
 
 __all__ = [
     "MEASURES",
@@ -28,6 +25,4 @@ __all__ = [
     "keep",
     "read_runs",
     "read_sweeps",
-    "run_table",
-    "unordered",
 ]

@@ -46,7 +46,7 @@ def _read_sweep(folder: Path, label: str) -> list[Trial]:
         return [_read_trial(folder, label, {})]
     if (folder / KEPT_FILE).exists() and not (folder / "sweep.json").exists():
         return read_kept(folder)
-    plan = (_read_json(folder / "sweep.json")[0] or {}).get("trials", [])
+    plan = _read_or_nothing(folder / "sweep.json").get("trials", [])
     planned = {str(entry["name"]): entry for entry in plan if isinstance(entry, dict)}
     # Folders that the plan does not name are of an earlier plan, or there is no plan.
     found = sorted(
@@ -64,10 +64,16 @@ def _read_sweep(folder: Path, label: str) -> list[Trial]:
 
 
 def _read_trial(folder: Path, sweep: str, planned: dict[str, Any]) -> Trial:
-    record = _read_json(folder / "trial.json")[0] or {}
-    config = flatten(_read_json(folder / "config.json")[0] or {})
+    record = _read_or_nothing(folder / "trial.json")
+    config = flatten(_read_or_nothing(folder / "config.json"))
     curve, split, last_step = _read_curve(folder)
-    outcome, damage = _read_outcome(folder / "result.json")
+    outcome, damage = None, ""
+    try:
+        outcome = _outcome(_read_json(folder / "result.json"))
+    except FileNotFoundError:
+        pass
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        damage = f"result.json cannot be read ({type(error).__name__}: {error})"
     said = str(record.get("state", ""))
     problem = str(record.get("error") or "")
     if outcome:
@@ -103,17 +109,6 @@ def _read_trial(folder: Path, sweep: str, planned: dict[str, Any]) -> Trial:
         reason=failure_reason(record),
         predicted=predicted,
     )
-
-
-def _read_outcome(path: Path) -> tuple[Outcome | None, str]:
-    """Returns the outcome, or None and what is wrong with the file (empty: it is not there)."""
-    result, damage = _read_json(path)
-    if result is None:
-        return None, damage
-    try:
-        return _outcome(result), ""
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return None, f"{path.name} lacks what a report needs ({type(error).__name__}: {error})"
 
 
 def _outcome(result: dict[str, Any]) -> Outcome:
@@ -169,14 +164,15 @@ def _read_curve(folder: Path) -> tuple[tuple[tuple[float, float], ...], str, int
     return tuple(curves[split]), split, last_step
 
 
-def _read_json(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """Returns the content, or None and what is wrong with the file (empty: it is not there)."""
+def _read_or_nothing(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None, ""
-    except (OSError, ValueError) as error:
-        return None, f"{path.name} cannot be read ({error})"
+        return _read_json(path)
+    except (OSError, ValueError):
+        return {}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text())
     if not isinstance(content, dict):
-        return None, f"{path.name} cannot be read (it holds no object)"
-    return content, ""
+        raise ValueError("it holds no object")
+    return content

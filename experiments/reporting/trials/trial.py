@@ -12,6 +12,13 @@ from experiments.config import NEUTRAL_FIELDS, completed
 from experiments.runs import DIVERGED, Layer, predictions
 
 SPLITS = ("test", "validation")
+_DECOMPOSED = ("decomposed", "decomposed by data")
+STARTS = tuple(
+    f"{start}{taught}"
+    for start in ("from scratch", *_DECOMPOSED, *(f"{way}, reordered" for way in _DECOMPOSED))
+    for taught in ("", ", distilled")
+)
+"""Where models start: from scratch, or from a trained dense model, decomposed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +105,15 @@ class Trial:
     def task(self) -> tuple[str, str]:
         """Names of the data set and of the model; empty where unknown."""
         return str(self.config.get("data.name", "")), str(self.config.get("model.name", ""))
+
+    @property
+    def start(self) -> str:
+        """Which of STARTS it has."""
+        start = "from scratch"
+        if self.config.get("compression.source"):
+            start = _DECOMPOSED[bool(self.config["compression.weighted"])]
+            start += ", reordered" if self.config.get("compression.reordered") else ""
+        return f"{start}, distilled" if self.config.get("distillation.teacher") else start
 
     @property
     def has_diverged(self) -> bool:

@@ -277,7 +277,7 @@ def test_it_is_counted_and_its_result_names_it():
     assert (fc2["parameters"], fc2["dense_parameters"]) == (12, 48)
     assert json.loads(json.dumps(fc1)) == fc1
     method = method_of([costs[0]])  # its row in a report
-    assert (method.label, method.is_kfc) == ("repeated block", False)
+    assert (method.label, method.family) == ("repeated block", "repeated-block")
 
 
 def test_a_config_with_its_fields_makes_its_layer():

@@ -112,7 +112,7 @@ def test_a_kind_that_is_unknown_has_a_row_a_colour_and_its_name(tmp_path, text):
     group = comparison.groups.iloc[-1]
     assert len(comparison.groups) == 3
     assert (group.method.label, group.label) == ("block diagonal", f"block_diagonal {text}")
-    assert not group.method.is_kfc
+    assert group.method.family == "block-diagonal"
     assert group.layer_parameters_reduction == 0.75
     assert group.method in comparison.methods
     others = [known for known in comparison.methods if known != group.method]

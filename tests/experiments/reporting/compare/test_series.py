@@ -117,13 +117,13 @@ def test_the_interval_is_wider_where_seeds_differ_more(tmp_path):
 
 
 def test_near_dense_finds_the_smallest_model_and_the_lowest_error(series):
-    by_text = {wish.text: wish for wish in smallest_near_dense(series)}
+    by_text = {wish.wanted: wish for wish in smallest_near_dense(series).itertuples()}
     near = by_text["at most 0.7 points above dense"]
-    assert near.kfc.structure == "4:16x20*50x25"
-    assert near.low_rank.structure == "rank 10"
+    assert near.structure_kfc == "4:16x20*50x25"
+    assert near.structure_low_rank == "rank 10"
     assert "at most 0 points above dense" not in by_text  # nothing is as good
     most = by_text["99% fewer in the layer"]
-    assert (most.kfc.structure, most.low_rank.structure) == ("2:16x20*50x25", "rank 3")
+    assert (most.structure_kfc, most.structure_low_rank) == ("2:16x20*50x25", "rank 3")
 
 
 def test_trunks_and_starts_are_series_of_their_own(tmp_path):

@@ -9,7 +9,6 @@ from experiments.reporting import write_report
 from experiments.reporting.compare import compare, started_groups
 from experiments.reporting.tables.comparisons import start_table
 from experiments.reporting.trials import read_runs, read_sweeps
-from experiments.reporting.trials.start_points import start_of
 from tests.experiments.reporting import folders
 
 SMALL = folders.kfc("2:16x20*50x25")
@@ -91,7 +90,7 @@ def test_a_report_without_decomposed_runs_has_none(finished_report):
 def test_unweighted_runs_are_told_apart(tmp_path):
     decompose(tmp_path / "a", 0, 0.3, 0.01, compression={"source": "runs/a", "weighted": False})
     (trial,) = read_sweeps([tmp_path])
-    assert start_of(trial) == "decomposed"
+    assert trial.start == "decomposed"
 
 
 def test_models_are_compared_with_the_dense_one_of_their_trunk(runs):

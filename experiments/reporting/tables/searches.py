@@ -1,4 +1,4 @@
-"""Searches for settings other than the learning rate: the error of every structure with each."""
+"""Searches for learning rates and for other settings: the errors of every structure with each."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.reporting.compare import Comparison
-from experiments.reporting.tables.table import METHOD, STRUCTURE, Column, Table, error
+from experiments.reporting.compare import Comparison, learning_rates
+from experiments.reporting.tables.table import METHOD, STRUCTURE, Column, Table, error, number
 from experiments.reporting.wording import settings_text, value_text
 
 _OF_TRAINING = ("optimizer.", "augmentation.", "model.")
 _HAVE_TABLES = ("optimizer.learning_rate", "optimizer.factor_gain", "optimizer.scale_factors")
 _FEWEST = 3  # settings; two are a pair of series rather than a search
+_CURVES = (METHOD, STRUCTURE, Column("gain", "gain_name"))
+_RATES = (
+    *_CURVES,
+    number("best rate", "learning_rate", "{:g}".format),
+    error("error there"),
+    error("error at dense's best rate", "at_dense"),
+    number("best rate / dense's", "over_dense", "{:.3g}".format),
+    number("edge", "is_at_edge", lambda is_at_edge: "edge" if is_at_edge else ""),
+)
 
 
 def settings_grid(comparison: Comparison, split: str) -> Table | None:
@@ -39,10 +48,22 @@ def settings_grid(comparison: Comparison, split: str) -> Table | None:
     names = [field.rpartition(".")[2] for field in fields]
     heads = [settings_text(dict(zip(names, values, strict=True))) for values in order]
     groups = groups.assign(setting=[order.index(own) for own in settings])
-    return grid("settings", "Errors by setting", [METHOD, STRUCTURE], groups, "setting", heads)
+    return _grid("settings", "Errors by setting", [METHOD, STRUCTURE], groups, "setting", heads)
 
 
-def grid(
+def rate_table(search: learning_rates.RateSearch) -> Table:
+    """Returns the table of the curves, with their best rates."""
+    return Table("rates", "Learning rates", _RATES, search.curves)
+
+
+def rate_grid(search: learning_rates.RateSearch) -> Table:
+    """Returns the table of all errors, with a column for every learning rate."""
+    heads = [f"{rate:g}" for rate in sorted(search.points.learning_rate.unique())]
+    name = "Errors by learning rate" + (f" with {search.settings}" if search.settings else "")
+    return _grid("rate_grid", name, [*_CURVES], search.points, "learning_rate", heads)
+
+
+def _grid(
     key: str, name: str, row: list[Column], groups: pd.DataFrame, column: str, heads: list[str]
 ) -> Table:
     """Returns a table of errors.
@@ -55,16 +76,13 @@ def grid(
       column: name of the groups' column whose values, in rising order, become columns.
       heads: titles of these.
     """
-    index = [one.names for one in row]
-    groups = groups.assign(
-        row=groups.groupby(index, sort=False).ngroup(),
-        place=groups[column].rank(method="dense").astype(int),
-    )
-    cells = groups.drop_duplicates(["row", "place"], keep="last")
-    wide = cells.pivot(index="row", columns="place", values=["error", "error_std", "error_n"])
-    wide.columns = [f"{name}_{place}" for name, place in wide.columns]
-    errors = [error(head, of=f"_{place}") for place, head in enumerate(heads, 1)]
-    rows = groups.drop_duplicates("row")[index].reset_index(drop=True)
+    index, measured = [one.names for one in row], ["error", "error_std", "error_n"]
+    groups = groups.assign(row=groups.groupby(index, sort=False).ngroup())
+    cells = groups.drop_duplicates(["row", column], keep="last")
+    wide = cells.pivot(index="row", columns=column, values=measured)
+    wide.columns = [f"{name}_{place}" for name in measured for place in range(len(heads))]
+    errors = [error(head, of=f"_{place}") for place, head in enumerate(heads)]
+    rows = groups.drop_duplicates("row").set_index("row")[index]
     return Table(key, name, [*row, *errors], rows.join(wide))
 
 

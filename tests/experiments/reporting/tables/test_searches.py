@@ -2,7 +2,7 @@
 
 from experiments.reporting import write_report
 from experiments.reporting.compare import compare
-from experiments.reporting.tables.other_settings import settings_grid
+from experiments.reporting.tables.searches import settings_grid
 from experiments.reporting.trials import read_runs
 from tests.experiments.reporting import folders
 
