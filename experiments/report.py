@@ -3,6 +3,7 @@
 python -m experiments.report runs/mnist-ranks [--out=report/] [--within=0.5]
 python -m experiments.report --fill=docs/results/mnist.md   a document's marked tables anew
 python -m experiments.report --index=results                the list of kept runs anew
+python -m experiments.report --claims=results/claims.toml   do the claims follow from kept runs?
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.reporting import fill, write_index, write_report
+from experiments.reporting import (
+    check_claims,
+    claims_table,
+    fill,
+    write_index,
+    write_report,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,7 +56,15 @@ def main(arguments: list[str] | None = None) -> int:
         help="write anew the README.md of a folder of kept runs, from its index.toml; no report is "
         "made",
     )
+    parser.add_argument(
+        "--claims",
+        metavar="FILE",
+        help="check every claim that the file states, from the kept runs beside it; the exit "
+        "status is 1 if one does not turn out as expected; no report is made",
+    )
     options = parser.parse_args(arguments)
+    if options.claims:
+        return _claims(options.claims)
     if options.index:
         return _index(options.index)
     if options.fill:
@@ -66,6 +81,23 @@ def main(arguments: list[str] | None = None) -> int:
         f"\nThe report is {out / 'index.html'}; beside it are its tables, pictures and summary.md."
     )
     return 0
+
+
+def _claims(file: str) -> int:
+    try:
+        verdicts = check_claims(file)
+    except (ValueError, OSError) as error:
+        print(f"{file} cannot be checked: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(claims_table(verdicts)))
+    surprising = [verdict for verdict in verdicts if not verdict.is_as_expected]
+    for verdict in surprising:
+        print(
+            f"{verdict.claim.id} {verdict.outcome}, and {file} expects that it "
+            f"{verdict.claim.expected}: correct the documents that say so, then `expected`.",
+            file=sys.stderr,
+        )
+    return 1 if surprising else 0
 
 
 def _index(folder: str) -> int:

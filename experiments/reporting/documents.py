@@ -5,7 +5,11 @@
     <!-- end of table -->
 
 Folders are relative to the document; several, with spaces between them, are one report. A name may
-go on with `, rows with TEXT`: then the table has only these.
+go on with `, rows with TEXT`: then the table has only these. A file of claims gives a table of some
+of them, or of all:
+
+    <!-- claims results/claims.toml: kfc-2 kfc-8 -->
+    <!-- claims results/claims.toml: all -->
 """
 
 from __future__ import annotations
@@ -15,11 +19,12 @@ import re
 from pathlib import Path
 
 from experiments.reporting.compare import compare
+from experiments.reporting.evidence import check_claims, claims_table
 from experiments.reporting.pages import tables
 from experiments.reporting.trials import read_runs
 from experiments.system import write_file
 
-_BEGIN = re.compile(r"<!-- table ([^:\n]+): ([^\n]+?) -->\n")
+_BEGIN = re.compile(r"<!-- (table|claims) ([^:\n]+): ([^\n]+?) -->\n")
 _END = "<!-- end of table -->"
 _ONLY = ", rows with "
 
@@ -33,7 +38,7 @@ def fill(document: str | os.PathLike[str]) -> int:
     """
     text = filled(document)
     write_file(Path(document).expanduser(), text)
-    return text.count(_END)
+    return len(_BEGIN.findall(text))
 
 
 def filled(document: str | os.PathLike[str]) -> str:
@@ -41,7 +46,8 @@ def filled(document: str | os.PathLike[str]) -> str:
 
     Raises:
       ValueError: if there is no mark, a mark has no end, its folders hold no finished trials or
-        those of several data sets or models, or there is no such table or row.
+        those of several data sets or models, there is no such table, row or claim, or the claims
+        cannot be checked.
       OSError: if the document cannot be read.
     """
     path = Path(document).expanduser()
@@ -53,10 +59,14 @@ def filled(document: str | os.PathLike[str]) -> str:
         )
     made: dict[str, dict[str, list[str]]] = {}
     text = parts[0]
-    for folders, name, rest in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+    for what, folders, name, rest in zip(*(parts[i::4] for i in range(1, 5)), strict=True):
         _, end, after = rest.partition(_END)
         if not end:
             raise ValueError(f"{path}: the table {folders}: {name} has no {_END} below it.")
+        if what == "claims":
+            lines = "\n".join(_claims(path, folders, name))
+            text += f"<!-- claims {folders}: {name} -->\n\n{lines}\n\n{_END}{after}"
+            continue
         if folders not in made:
             made[folders] = _tables(path, folders)
         title, _, wanted = name.partition(_ONLY)
@@ -71,6 +81,17 @@ def filled(document: str | os.PathLike[str]) -> str:
         lines = "\n".join(head + rows)
         text += f"<!-- table {folders}: {name} -->\n\n{lines}\n\n{_END}{after}"
     return text
+
+
+def _claims(document: Path, file: str, names: str) -> list[str]:
+    verdicts = {v.claim.id: v for v in check_claims(document.parent / file)}
+    wanted = list(verdicts) if names == "all" else names.split()
+    if unknown := [name for name in wanted if name not in verdicts]:
+        raise ValueError(
+            f"{document}: {file} has no claim {', '.join(unknown)}; take some of "
+            f"{', '.join(verdicts)}."
+        )
+    return claims_table([verdicts[name] for name in wanted])
 
 
 def _tables(document: Path, folders: str) -> dict[str, list[str]]:
