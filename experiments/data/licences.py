@@ -14,9 +14,8 @@ _CASIA_HWDB = (
     "CASIA-HWDB is for research only (<http://www.nlpr.ia.ac.cn/databases/handwriting/Home.html>)."
 )
 
-# As those who made the sets say it on the linked pages: house numbers at the end of their page,
-# characters where they are asked for. Sets that were prepared elsewhere have the terms of their
-# images.
+# MNIST's as the linked page quotes it, the other ones as the modules of the sets tell it; the links
+# lead to those who give them away. Sets prepared elsewhere have the terms of their images.
 _TERMS = {
     "mnist": _MNIST,
     "mnist_5k": f"5,000 digits of MNIST. {_MNIST}",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.models import MODEL_FILE, totals
-from experiments.publishing.command_line import without_machine_paths
+from experiments.publishing.command import without_machine_paths
 from experiments.publishing.errors import errors_by_seed
 from experiments.publishing.model_card import Published, model_card
 from experiments.reporting.trials import read_sweeps

@@ -1,6 +1,6 @@
 import shlex
 
-from experiments.publishing.command_line import without_machine_paths
+from experiments.publishing.command import without_machine_paths
 
 
 def test_no_path_of_a_machine_is_left(tmp_path, monkeypatch):
