@@ -76,16 +76,17 @@ def test_structures_need_no_jax():
         assert not roots & {"jax", "flax", "optax", "numpy", "jaxtyping"}, path
 
 
-COMMANDS = ("train", "compress", "sweep", "report", "benchmark")
+COMMANDS = ("train", "compress", "sweep", "report", "benchmark", "publish")
 ROOMS = {  # what each one may import, besides itself and the doors of `kfc_jax`
     "config": (),
     "system": (),
     "runs": ("config", "system"),
-    "models": ("runs",),
+    "models": ("config", "runs"),
     "data": ("system",),
     "training": ("config", "system", "runs", "models", "data"),
     "sweeping": ("config", "system", "runs", "training"),
     "reporting": ("config", "system", "runs"),
+    "publishing": ("config", "system", "runs", "models", "data", "training", "reporting"),
     "benchmarking": ("config", "system", "runs", "models", "training", "reporting"),
 }
 EXPERIMENTS = ROOT / "experiments"

@@ -6,11 +6,12 @@
 - `load_module`: a Python file as a module; sweep configs are read with it.
 - `flatten`: the fields of a nested config by their dotted names.
 - `completed`: the fields of a run, also of one from before there were all of them.
+- `restored`: the config that JSON holds, likewise.
 - `NEUTRAL_FIELDS`: the fields that change neither a model nor its numbers.
 """
 
 from experiments.config.defaults import default_config, layer_fields
-from experiments.config.fields import NEUTRAL_FIELDS, completed, flatten
+from experiments.config.fields import NEUTRAL_FIELDS, completed, flatten, restored
 from experiments.config.files import load_config, load_module
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "layer_fields",
     "load_config",
     "load_module",
+    "restored",
 ]

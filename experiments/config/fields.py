@@ -25,6 +25,19 @@ def completed(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**later, **fields}
 
 
+def restored(content: Mapping[str, Any]) -> ConfigDict:
+    """Returns the config of a run, or its `model` part alone, from what its JSON holds.
+
+    Lists are the tuples that they were, and the model has all fields that it has now.
+    """
+    config = ConfigDict(_with_tuples(content))
+    now = completed(flatten(config))
+    config.model.update_from_flattened_dict(
+        {name.removeprefix("model."): now[name] for name in now if name.startswith("model.")}
+    )
+    return config
+
+
 def flatten(tree: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
     """Returns the fields of a nested config by their dotted names, such as `model.fc1.kind`."""
     flat: dict[str, Any] = {}
@@ -34,3 +47,10 @@ def flatten(tree: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str,
         else:
             flat[prefix + name] = value
     return flat
+
+
+def _with_tuples(value: Any) -> Any:
+    """Returns the value with tuples for the lists that JSON made of them."""
+    if isinstance(value, dict):
+        return {name: _with_tuples(one) for name, one in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value

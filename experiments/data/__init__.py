@@ -7,6 +7,7 @@
 - `split_validation`: cuts a validation set off the training set.
 - `TrainBatches`: batches of training examples, resumable at any position.
 - `eval_batches`: every example once, in batches of one shape.
+- `terms_of_use`: under which terms a data set may be used.
 - `random_shift`: shifts images at random, on the device.
 """
 
@@ -14,6 +15,7 @@ from experiments.data.augmentation import random_shift
 from experiments.data.batches import TrainBatches, eval_batches, split_validation
 from experiments.data.grey import to_grey
 from experiments.data.image_set import DataSet, ImageSet
+from experiments.data.licences import terms_of_use
 from experiments.data.sets import load
 
 __all__ = [
@@ -24,5 +26,6 @@ __all__ = [
     "load",
     "random_shift",
     "split_validation",
+    "terms_of_use",
     "to_grey",
 ]

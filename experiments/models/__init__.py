@@ -1,8 +1,9 @@
 """The models of the experiments, whose fully connected layers come from the config.
 
 - `make_model`: builds the model that a config describes.
+- `load_published`: a model that `experiments.publish` wrote, with its arrays.
+- `MODEL_FILE`: the name of its file.
 - `LayerSpec`: what one fully connected layer is made of.
-- `fully_connected`: the layer of a specification.
 - `NO_LAYER`: the kind of a layer that is left out.
 - `frozen_layers`: the layers of a model that are not trained.
 - `READERS`: what reads the outputs of a fully connected layer, in every model.
@@ -19,10 +20,12 @@ from experiments.models.layer_costs import (
     model_line,
     totals,
 )
-from experiments.models.layers import NO_LAYER, LayerSpec, frozen_layers, fully_connected
+from experiments.models.layers import NO_LAYER, LayerSpec, frozen_layers
 from experiments.models.networks import READERS, make_model
+from experiments.models.published import MODEL_FILE, load_published
 
 __all__ = [
+    "MODEL_FILE",
     "NO_LAYER",
     "READERS",
     "LayerCost",
@@ -30,7 +33,7 @@ __all__ = [
     "cost_table",
     "costs_of_layers",
     "frozen_layers",
-    "fully_connected",
+    "load_published",
     "make_model",
     "model_line",
     "totals",

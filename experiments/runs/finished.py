@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.config import completed, flatten
+from experiments.config import restored
 from experiments.runs.schema import RESULT_FILE, is_finished
 
 
@@ -84,14 +84,10 @@ def _config_and_result(folder: Path) -> tuple[ConfigDict, dict[str, Any]]:
         raise ValueError(
             f"{folder} holds a run that is not finished: it has no {RESULT_FILE}; {remedy}."
         )
-    config = ConfigDict(_with_tuples(_read(folder / "config.json")))
+    config = _read(folder / "config.json")
     if "model" not in config:
         raise ValueError(f"{folder / 'config.json'} is of no run: it has no model; {remedy}.")
-    now = completed(flatten(config))
-    config.model.update_from_flattened_dict(
-        {name.removeprefix("model."): now[name] for name in now if name.startswith("model.")}
-    )
-    return config, _read(folder / RESULT_FILE)
+    return restored(config), _read(folder / RESULT_FILE)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -102,13 +98,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} cannot be read (it holds no object); take another run.")
     return content
-
-
-def _with_tuples(value: Any) -> Any:
-    """Returns the value with tuples for the lists that JSON made of them."""
-    if isinstance(value, dict):
-        return {name: _with_tuples(one) for name, one in value.items()}
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _first_line(error: Exception) -> str:

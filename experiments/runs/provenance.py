@@ -1,10 +1,12 @@
-"""Where a result comes from: versions, device and git revision."""
+"""Where a result comes from: command, versions, device and git revision."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,11 @@ def device() -> dict[str, Any]:
         # They round in another order than XLA's programs.
         "native_kernels": first.platform == "cpu" and not native_unavailable(),
     }
+
+
+def command() -> str:
+    """Returns the line that started this process, as a shell takes it."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def git_revision() -> str | None:

@@ -176,6 +176,7 @@ class _Trainer:
             "steps_per_second": self.num_steps / max(seconds["train"], 1e-9),
             "data_wait_fraction": self._watch.data_wait_fraction(),
             "seed": run.config.seed,
+            "command": provenance.command(),
             "device": provenance.device(),
             "versions": provenance.versions(),
             "git_revision": provenance.git_revision(),

@@ -9,9 +9,11 @@
 - `reorder_units`: the order of units that suits the structures.
 - `CompressedModel`: a model of dense layers, run with the new parameters.
 - `replace_dense`: the context manager with which it does so.
+- `Checkpoint`: a model's arrays with the structures of its layers, as a safetensors file.
 """
 
 from kfc_jax.compress.budget import Budget
+from kfc_jax.compress.checkpoint import Checkpoint
 from kfc_jax.compress.conversion import convert, to_dense
 from kfc_jax.compress.find_layers import dense_layers
 from kfc_jax.compress.plan import CompressionPlan
@@ -22,6 +24,7 @@ from kfc_jax.compress.statistics import input_statistics
 
 __all__ = [
     "Budget",
+    "Checkpoint",
     "CompressedModel",
     "CompressionPlan",
     "convert",

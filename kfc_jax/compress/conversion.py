@@ -18,15 +18,11 @@ from kfc_jax.compress.find_layers import (
     statistics_of,
     subtree,
 )
+from kfc_jax.compress.layer_arrays import kernel_arrays, structure_of_layer
 from kfc_jax.compress.plan import CompressionPlan, LayerPlan, Structures, structures_of
 from kfc_jax.decompose import DecompositionReport, decompose_kernel
 from kfc_jax.product import dense_kernel
-from kfc_jax.structures import (
-    DenseStructure,
-    LayerStructure,
-    kind_of_parameter,
-    read_layer_structure,
-)
+from kfc_jax.structures import DenseStructure
 
 
 def convert(
@@ -110,36 +106,8 @@ def to_dense(params: Mapping[str, Any], plan: Structures) -> dict[str, Any]:
                 f"The parameters have no layer {path!r}; they have {', '.join(found) or 'none'}."
             )
         keys, arrays = found[path]
-        kernels = {name: array for name, array in arrays.items() if kind_of_parameter(str(name))}
-        try:
-            structure = _structure_of(kernels, text)
-            inputs, features = structure.inputs, structure.features
-            kernel = dense_kernel(structure, kernels)
-        except (KeyError, ValueError) as error:
-            shapes = {name: np.shape(array) for name, array in kernels.items()}
-            raise ValueError(
-                f"Layer {path!r} has the arrays {shapes}, which are not those of '{text}'. Take "
-                "the structures that were saved with the parameters."
-            ) from error
+        kernels = kernel_arrays(arrays)
+        kernel = dense_kernel(structure_of_layer(path, arrays, text), kernels)
         rest = {name: array for name, array in arrays.items() if name not in kernels}
-        if "bias" in rest and rest["bias"].shape[-1] != features:
-            raise ValueError(
-                f"Layer {path!r} has {rest['bias'].shape[-1]} features by its bias, but '{text}' "
-                f"gives {features}: add the layer's size to the structure, as in "
-                f"'{text}@{inputs}x{rest['bias'].shape[-1]}'."
-            )
         subtree(new, keys[:-1])[keys[-1]] = {DenseStructure.parameter: kernel, **rest}
     return new
-
-
-def _structure_of(arrays: Mapping[str, Any], text: str) -> LayerStructure:
-    """Returns the structure that a text means for a layer with these arrays.
-
-    Raises:
-      KeyError, ValueError: if it has other arrays.
-    """
-    shapes = {name: np.shape(array) for name, array in arrays.items()}
-    kind = (kind_of_parameter(min(shapes)) if shapes else None) or DenseStructure
-    structure = read_layer_structure(text, *kind.size_of(text, shapes))
-    structure.check_shapes(shapes)
-    return structure

@@ -9,7 +9,8 @@ from configs import mnist
 from experiments import training
 from experiments.data import DataSet, ImageSet
 from experiments.data.sets import registry
-from experiments.models import LayerSpec, fully_connected, networks
+from experiments.models import networks
+from experiments.models.layers import LayerSpec, fully_connected
 
 SIDE = 16
 STEPS_PER_EPOCH = 5

@@ -7,7 +7,8 @@ from scipy.signal import correlate
 
 from configs import mnist
 from experiments.config import flatten
-from experiments.models import LayerSpec, fully_connected, make_model
+from experiments.models import make_model
+from experiments.models.layers import LayerSpec, fully_connected
 from experiments.models.lenet5 import LeNet5
 from kfc_jax import KFCDense, LowRankDense
 

@@ -22,6 +22,7 @@ from experiments.models.layers import LayerSpec, fully_connected
 from experiments.reporting.compare.methods import method_of
 from experiments.training.optimizers import make_optimizer
 from kfc_jax import CompressedModel, CompressionPlan, convert, plan_compression, to_dense
+from kfc_jax.compress import Checkpoint
 from kfc_jax.decompose import DecompositionReport, InputStatistics, decompose_kernel
 from kfc_jax.layers import FactoredDense, layer_for
 from kfc_jax.product import dense_kernel
@@ -227,6 +228,16 @@ def test_a_model_is_planned_converted_run_and_made_dense_again(params):
     assert jax.tree.map(jnp.shape, fresh) == jax.tree.map(jnp.shape, new)
     found = kfc_jax.input_statistics(model, {"params": new}, [x], layers=["fc1"])["fc1"]
     np.testing.assert_allclose(found.second_moment, InputStatistics.of(x).second_moment, rtol=1e-5)
+
+
+def test_its_layers_are_saved_and_loaded(params, tmp_path):
+    new, _ = convert(params, {"fc1": TEXT})
+    Checkpoint({"params": new}, {"fc1": TEXT}).save(tmp_path / "model.safetensors")
+    loaded = Checkpoint.load(tmp_path / "model.safetensors")
+    assert loaded.structures == {"fc1": TEXT}
+    model, x = CompressedModel(Net(), loaded.structures), normal(5, 6)
+    np.testing.assert_array_equal(model.apply(loaded.variables, x), model.apply({"params": new}, x))
+    assert "kernel_repeated" in message_of(Checkpoint, {"params": new})
 
 
 def test_other_arrays_are_no_block(params):
