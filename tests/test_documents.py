@@ -16,7 +16,9 @@ from experiments.sweeping.trials import select
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 DOCUMENTS = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")), RESULTS / "README.md"]
-WITH_TABLES = [path for path in DOCUMENTS if re.search("^<!-- (table|claims) ", path.read_text(), re.M)]
+WITH_TABLES = [
+    path for path in DOCUMENTS if re.search("^<!-- (table|claims) ", path.read_text(), re.M)
+]
 KEPT = tomllib.loads((RESULTS / "index.toml").read_text())
 COMMANDS = sorted(
     {
