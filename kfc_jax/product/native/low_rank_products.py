@@ -22,6 +22,8 @@ from kfc_jax.product.native.partitioning import split_gradients, split_multiply
 from kfc_jax.product.native.primitive import StandIn, is_registered, make_primitive
 
 _MOST_RANK = 16  # above, XLA's products are large enough to be fast
+_SURE_RANK = 8  # up to it, forward too, whatever the size
+_MOST_TURNED = 2**14  # numbers of U above which turning it costs more than a forward pass gains
 
 
 def suits_low_rank(*dtypes: Any, rank: int) -> bool:
@@ -83,6 +85,8 @@ def _handler_of(arrays: Sequence[Array], **way: bool) -> Handler | None:
     """Returns the handler for arrays of these types; None if there is none."""
     (batch, inputs), (rank, _, features) = arrays[0].shape, arrays[2].shape
     if not batch or not suits_low_rank(*(array.dtype for array in arrays), rank=rank):
+        return None
+    if not way and rank > _SURE_RANK and inputs * rank > _MOST_TURNED:
         return None
     return _registered(ThinKernel(inputs, rank, features, arrays[0].dtype.name, batch, **way))
 

@@ -147,6 +147,18 @@ def test_xla_does_what_kernels_are_no_faster_at(rank, dtype):
     )
 
 
+@needs_kernels
+def test_a_large_first_matrix_of_a_high_rank_has_a_kernel_for_the_gradient_alone():
+    rng = np.random.default_rng(0)
+    x, u, v = (
+        jnp.asarray(rng.standard_normal(s), "float32") for s in ((4, 1025), (1025, 16), (16, 7))
+    )
+    assert not kernels_in(low_rank_matmul, x, u, v)
+    gradient = jax.grad(functools.partial(loss, low_rank_matmul), (0, 1, 2))
+    assert len(kernels_in(gradient, x, u, v)) == 1
+    close(gradient(x, u, v), jax.grad(functools.partial(loss, plain), (0, 1, 2))(x, u, v), 1e-4)
+
+
 def test_another_product_is_taken_for_both():
     seen = []
 
