@@ -6,9 +6,10 @@ rank, never leaves the nearest cache:
     forward:   T = X @ U;    Y = T @ V
     backward:  S = G @ V.T;  dX = S @ U.T;  dU.T += S.T @ X;  T = X @ U;  dV += T.T @ G
 
-`U` is handed over transposed, `(rank, inputs)`, so that all long rows are dense. The gradients of
-both matrices are summed in slots, as those of factors are: which samples belong to which slot
-depends on the batch alone.
+`U` is handed over transposed, so that all long rows are dense; both have the shape of factors,
+`(rank, inputs, 1)` and `(rank, 1, features)`, so that nothing is reshaped where a program is split
+over devices. The gradients of both matrices are summed in slots, as those of factors are: which
+samples belong to which slot depends on the batch alone.
 """
 
 from __future__ import annotations
@@ -95,13 +96,13 @@ class ThinKernel:
 def thin_handler(kernel: ThinKernel) -> Handler:
     """Returns the handler.
 
-    Forward, its arguments are `x (batch, inputs)`, `U` transposed `(rank, inputs)` and
-    `V (rank, features)`, its result `y (batch, features)`. Backward, `g (batch, features)` comes
+    Forward, its arguments are `x (batch, inputs)`, `U` transposed `(rank, inputs, 1)` and
+    `V (rank, 1, features)`, its result `y (batch, features)`. Backward, `g (batch, features)` comes
     last; the results are the gradients of `x`, of `U` (transposed) and of `V`, and room for the
     slots. The gradient of `x` is left out where it is not wanted.
     """
     dtype, n, r, m = kernel.compute, kernel.inputs, kernel.rank, kernel.features
-    arguments = [Array(dtype, shape) for shape in ((BATCH, n), (r, n), (r, m))]
+    arguments = [Array(dtype, shape) for shape in ((BATCH, n), (r, n, 1), (r, 1, m))]
     if not kernel.backward:
         return Handler(
             name=kernel.name,

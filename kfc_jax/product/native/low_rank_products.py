@@ -97,7 +97,7 @@ def _call(handler: Handler, x: Array, u: Array, v: Array, *g: Array) -> Sequence
         for result in handler.results
     ]
     results = [jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes]
-    return jax.ffi.ffi_call(handler.name, results)(x, u[:, :, 0], v[:, 0, :], *g)
+    return jax.ffi.ffi_call(handler.name, results)(x, u, v, *g)
 
 
 def _multiply(x: Array, u: Array, v: Array, *, program: StandIn) -> Any:
@@ -111,8 +111,8 @@ def _gradients(
     handler = _handler_of((x, u, v, g), backward=True, of_samples=of_samples)
     if handler is None:
         return program(x, u, v, g)
-    *of_x, of_u, of_v, _ = _call(handler, x, u, v, g)
-    return [*of_x, of_u[:, :, None], of_v[:, None, :]]
+    *gradients, _ = _call(handler, x, u, v, g)
+    return gradients
 
 
 _multiply_p = make_primitive(

@@ -154,6 +154,7 @@ def test_a_large_first_matrix_of_a_high_rank_has_a_kernel_for_the_gradient_alone
         jnp.asarray(rng.standard_normal(s), "float32") for s in ((4, 1025), (1025, 16), (16, 7))
     )
     assert not kernels_in(low_rank_matmul, x, u, v)
+    u = u / 100  # the sine of a large number tells little
     gradient = jax.grad(functools.partial(loss, low_rank_matmul), (0, 1, 2))
     assert len(kernels_in(gradient, x, u, v)) == 1
     close(gradient(x, u, v), jax.grad(functools.partial(loss, plain), (0, 1, 2))(x, u, v), 1e-4)

@@ -138,12 +138,14 @@ def run_low_rank(sizes: tuple[int, int, int], dtype: str, batch: int) -> None:
     expected, added = maths(x, u_turned, v, g), maths(*map(np.abs, (x, u_turned, v, g)))
     for way in WAYS:
         kernel = ThinKernel(n, r, m, dtype, batch)
-        found = call(thin_handler(kernel), [x, u_turned, v], batch, way)
+        factors = [u_turned.reshape(r, n, 1), v.reshape(r, 1, m)]
+        found = call(thin_handler(kernel), [x, *factors], batch, way)
         for of_samples in (True, False):
             kernel = ThinKernel(n, r, m, dtype, batch, backward=True, of_samples=of_samples)
-            *gradients, _ = call(thin_handler(kernel), [x, u_turned, v, g], batch, way)
+            *gradients, _ = call(thin_handler(kernel), [x, *factors, g], batch, way)
             wanted = (0, 1, 2, 3) if of_samples else (0, 2, 3)
             for which, result in zip(wanted, [*found, *gradients], strict=True):
+                result = result.reshape(expected[which].shape)
                 error = np.max(np.abs(result - expected[which]) / added[which])
                 assert error <= 8 * np.finfo(dtype).eps, f"{kernel}, {way}, {which}: {error}"
 
