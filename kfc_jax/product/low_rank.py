@@ -15,7 +15,12 @@ from jaxtyping import Array, Float, Real
 
 from kfc_jax.product.derivatives import Product, differentiable
 from kfc_jax.product.dot_general import DotGeneral, is_replaced, own_dot_general
-from kfc_jax.product.native import gradients_low_rank, multiply_low_rank, suits_low_rank
+from kfc_jax.product.native import (
+    gains_forward,
+    gradients_low_rank,
+    multiply_low_rank,
+    suits_low_rank,
+)
 from kfc_jax.product.sharding import is_sharded_by_type, vary_alike
 
 
@@ -111,7 +116,10 @@ class _GradientsByXLA:
 # Jitted, so that a call outside of jit does not compile anew each time.
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _multiply(thin: _Thin, x: Array, u: Array, v: Array) -> Array:
-    return multiply_low_rank(x, u, v, _ByXLA(thin.precision))
+    program = _ByXLA(thin.precision)
+    if not gains_forward(x.shape[1], u.shape[0]):
+        return program(x, u, v)
+    return multiply_low_rank(x, u, v, program)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5), inline=True)

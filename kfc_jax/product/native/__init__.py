@@ -6,7 +6,7 @@ handed to XLA as a function that it calls. Where none can be made, XLA's own pro
 
 - `multiply`, `gradients`: the product with a term of two factors, and its gradients.
 - `multiply_low_rank`, `gradients_low_rank`: the product with two thin matrices, and its gradients;
-  `suits_low_rank`: whether it gains by them.
+  `suits_low_rank`, `gains_forward`: whether it gains by them.
 - `form`, `gradients_of_factors`: the kernel that two factors stand for, and the way back.
 - `Kernel`, `make_kernel`: what a product's code depends on, and what it costs.
 - `Former`, `COMPUTED_WITH`: what the code that forms a kernel depends on, and types it is made for.
@@ -21,6 +21,7 @@ from kfc_jax.product.native.host import SWITCH, Host, host_of, unavailable
 from kfc_jax.product.native.kernels import Kernel, make_kernel
 from kfc_jax.product.native.low_rank_products import (
     gradients_low_rank,
+    gains_forward,
     multiply_low_rank,
     suits_low_rank,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Host",
     "Kernel",
     "form",
+    "gains_forward",
     "gradients",
     "gradients_low_rank",
     "gradients_of_factors",

@@ -32,6 +32,11 @@ def suits_low_rank(*dtypes: Any, rank: int) -> bool:
     return not unavailable() and rank <= _MOST_RANK and names in ({"float32"}, {"float64"})
 
 
+def gains_forward(inputs: int, rank: int) -> bool:
+    """Says whether a forward pass is worth the turning of a first matrix of that size."""
+    return rank <= _SURE_RANK or inputs * rank <= _MOST_TURNED
+
+
 def multiply_low_rank(
     x: Float[Array, "batch inputs"],
     u: Float[Array, "rank inputs 1"],
@@ -85,8 +90,6 @@ def _handler_of(arrays: Sequence[Array], **way: bool) -> Handler | None:
     """Returns the handler for arrays of these types; None if there is none."""
     (batch, inputs), (rank, _, features) = arrays[0].shape, arrays[2].shape
     if not batch or not suits_low_rank(*(array.dtype for array in arrays), rank=rank):
-        return None
-    if not way and rank > _SURE_RANK and inputs * rank > _MOST_TURNED:
         return None
     return _registered(ThinKernel(inputs, rank, features, arrays[0].dtype.name, batch, **way))
 

@@ -192,7 +192,7 @@ import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 import {__name__} as t
 
-x, u, v = t.arrays({{samples}})
+x, u, v = t.arrays({{samples}}, rank={{rank}})
 for kind in (AxisType.Auto, AxisType.Explicit):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
     with jax.set_mesh(mesh):
@@ -207,8 +207,9 @@ for kind in (AxisType.Auto, AxisType.Explicit):
 
 
 @needs_kernels
-@pytest.mark.parametrize("samples", [24, 20])
-def test_samples_that_are_split_over_devices_stay_there(samples):
+@pytest.mark.parametrize(("samples", "rank"), [(24, 3), (20, 3), (24, 16)])
+def test_samples_that_are_split_over_devices_stay_there(samples, rank):
     eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    lines = python("-c", SPLIT.replace("{samples}", str(samples)), **eight).splitlines()
+    script = SPLIT.replace("{samples}", str(samples)).replace("{rank}", str(rank))
+    lines = python("-c", script, **eight).splitlines()
     assert [line for line in lines if line.startswith("Auto")] == ["Auto True False"] * 2
