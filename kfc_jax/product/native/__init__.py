@@ -20,8 +20,8 @@ from kfc_jax.product.native.forming import Former
 from kfc_jax.product.native.host import SWITCH, Host, host_of, unavailable
 from kfc_jax.product.native.kernels import Kernel, make_kernel
 from kfc_jax.product.native.low_rank_products import (
-    gradients_low_rank,
     gains_forward,
+    gradients_low_rank,
     multiply_low_rank,
     suits_low_rank,
 )
