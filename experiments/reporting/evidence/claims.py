@@ -108,8 +108,8 @@ def check_claims(path: str | os.PathLike[str]) -> list[Verdict]:
     """Returns the verdict on every claim of a file: those that fail first, then as in the file.
 
     Raises:
-      ValueError: as `read_claims`, or if a folder's runs are too few, differ in their images, or
-        have no predictions.
+      ValueError: as `read_claims`, or if a folder's runs are too few, differ in their images or in
+        more than their seeds, have one seed twice, or have no predictions.
       OSError: if a file cannot be read.
     """
     path = Path(path).expanduser()
@@ -195,5 +195,17 @@ def _runs_of(
         raise ValueError(
             f"{folder}: {without[0]} has no predictions for test images, which claim {claim.id} "
             "needs: train it again."
+        )
+    # Interval and p-value take the runs for a method's seeds, and nothing else, drawn at random.
+    if any(trial.settings != found[0].settings for trial in found):
+        raise ValueError(
+            f"{folder}: runs of {dict(fields)} differ in more than their seed, and claim "
+            f"{claim.id} is about one setting of it: keep the runs of one."
+        )
+    seeds = [trial.seed for trial in found]
+    if twice := sorted({str(seed) for seed in seeds if seeds.count(seed) > 1}):
+        raise ValueError(
+            f"{folder} has seed {', '.join(twice)} of {dict(fields)} more than once, and claim "
+            f"{claim.id} needs seeds that differ: keep one run of each."
         )
     return found

@@ -63,6 +63,7 @@ def write(folder, errors, *, seeds=3, with_predictions=True):
                     folder=folder,
                     state="done",
                     overrides=method | {"seed": seed},
+                    config=method | {"seed": seed, "optimizer.learning_rate": 0.1},
                     outcome=outcome,
                     predicted={"test": its} if with_predictions else {},
                 )
@@ -151,6 +152,25 @@ def test_a_wrong_file_is_one_line(tmp_path, capsys, old, new, message):
 def test_runs_without_predictions_are_told(tmp_path):
     path = write(tmp_path, (0.05, 0.05, 0.05), with_predictions=False)
     with pytest.raises(ValueError, match="has no predictions for test images, which claim"):
+        check_claims(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("seed", r"has seed 0 of .*'a'.* more than once, and claim small needs seeds that differ"),
+        ("optimizer.learning_rate", r"'a'.* differ in more than their seed, and claim small"),
+    ],
+)
+def test_runs_that_are_no_other_seeds_of_one_setting_are_refused(tmp_path, field, message):
+    path = write(tmp_path, (0.05, 0.05, 0.05))
+    file = tmp_path / "runs" / "runs.jsonl"
+    lines = file.read_text().splitlines()
+    second = json.loads(lines[1])
+    assert second["config"]["seed"] == 1
+    second["config"][field] = 0
+    file.write_text("\n".join([lines[0], json.dumps(second), *lines[2:]]) + "\n")
+    with pytest.raises(ValueError, match=message):
         check_claims(path)
 
 
