@@ -3,7 +3,7 @@
 python -m experiments.report runs/mnist-ranks [--out=report/] [--within=0.5]
 python -m experiments.report --fill=docs/results/mnist.md   a document's marked tables anew
 python -m experiments.report --index=results                the list of kept runs anew
-python -m experiments.report --claims=results/claims.toml   do the claims follow from kept runs?
+python -m experiments.report --claims [FILE]                do the claims follow from kept runs?
 """
 
 from __future__ import annotations
@@ -59,8 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--claims",
         metavar="FILE",
-        help="check every claim that the file states, from the kept runs beside it; the exit "
-        "status is 1 if one does not turn out as expected; no report is made",
+        nargs="?",
+        const="results/claims.toml",
+        help="check every claim that the file (default: %(const)s) states, from the kept runs "
+        "beside it; the exit status is 1 if one does not turn out as expected; no report is made",
     )
     options = parser.parse_args(arguments)
     if options.claims:

@@ -112,6 +112,15 @@ def test_claims_without_runs_wait(tmp_path, capsys):
     assert capsys.readouterr().out.count("no runs yet") == 2
 
 
+def test_the_claims_of_the_kept_runs_are_those_that_are_checked_by_default(
+    tmp_path, monkeypatch, capsys
+):
+    write(tmp_path / "results", (0.09, 0.05, 0.12))
+    monkeypatch.chdir(tmp_path)
+    assert report.main(["--claims"]) == 1
+    assert "small fails, and results/claims.toml expects" in capsys.readouterr().err
+
+
 def test_a_document_has_the_claims_that_it_names(tmp_path):
     path = write(tmp_path / "results", (0.05, 0.05, 0.05))
     document = tmp_path / "page.md"
