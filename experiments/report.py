@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from experiments.reporting import (
@@ -68,9 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.claims:
         return _claims(options.claims)
     if options.index:
-        return _index(options.index)
+        written = f"{options.index}/README.md"
+        return _write(write_index, options.index, written, "Folders listed in")
     if options.fill:
-        return _fill(options.fill)
+        return _write(fill, options.fill, options.fill, "Tables written anew in")
     single = len(options.workdir) == 1
     out = Path(options.out or (Path(options.workdir[0]) / "report" if single else "report"))
     try:
@@ -102,23 +104,14 @@ def _claims(file: str) -> int:
     return 1 if surprising else 0
 
 
-def _index(folder: str) -> int:
+def _write(write: Callable[[str], int], what: str, file: str, said: str) -> int:
+    """Writes a file anew, and says how many parts of it there are."""
     try:
-        number = write_index(folder)
+        number = write(what)
     except (ValueError, OSError) as error:
-        print(f"{folder}/README.md is as it was: {error}", file=sys.stderr)
+        print(f"{file} is as it was: {error}", file=sys.stderr)
         return 1
-    print(f"Folders listed in {folder}/README.md: {number}.")
-    return 0
-
-
-def _fill(document: str) -> int:
-    try:
-        number = fill(document)
-    except (ValueError, OSError) as error:
-        print(f"{document} is as it was: {error}", file=sys.stderr)
-        return 1
-    print(f"Tables written anew in {document}: {number}.")
+    print(f"{said} {file}: {number}.")
     return 0
 
 

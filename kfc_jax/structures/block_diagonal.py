@@ -88,18 +88,6 @@ class BlockDiagonalStructure(LayerStructure):
         blocks, rows, columns = shapes["kernel_blocks"]
         return blocks * rows, blocks * columns
 
-    @classmethod
-    def as_factor(cls, name: str, array: Any) -> Any:
-        """Views the blocks as a stack of factors of rank 1, one for every block."""
-        del name
-        return array[..., None, :, :]
-
-    @classmethod
-    def from_factor(cls, name: str, factor: Any) -> Any:
-        """Returns the blocks of a stack of factors of rank 1."""
-        del name
-        return factor[..., 0, :, :]
-
     def groups_of(self, inputs: Any) -> Any:
         """Returns inputs ``(..., inputs)`` in their groups, ``(..., blocks, inputs / blocks)``."""
         size = self._block[0]

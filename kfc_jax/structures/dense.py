@@ -59,15 +59,3 @@ class DenseStructure(LayerStructure):
         del text
         inputs, features = shapes[cls.parameter]
         return inputs, features
-
-    @classmethod
-    def as_factor(cls, name: str, array: Any) -> Any:
-        """Views the kernel ``(..., inputs, features)`` as one factor of rank 1."""
-        del name
-        return array[..., None, :, :]
-
-    @classmethod
-    def from_factor(cls, name: str, factor: Any) -> Any:
-        """Returns the kernel of one factor of rank 1."""
-        del name
-        return factor[..., 0, :, :]

@@ -223,16 +223,17 @@ class LayerStructure(abc.ABC):
     def as_factor(cls, name: str, array: Any) -> Any:
         """Views the array called ``name`` as a factor ``(..., rank, n_k, m_k)``.
 
-        The leading axes are those of stacked layers. By default it is such a factor already.
+        The leading axes are those of stacked layers. By default the array of a product is such a
+        factor already, and any other one, a kernel or its blocks, one of rank 1.
         """
         del name
-        return array
+        return array if cls.is_product else array[..., None, :, :]
 
     @classmethod
     def from_factor(cls, name: str, factor: Any) -> Any:
         """Returns the array called ``name`` that `as_factor` gives ``factor`` for."""
         del name
-        return factor
+        return factor if cls.is_product else factor[..., 0, :, :]
 
     @classmethod
     def factors_of(cls, arrays: Mapping[str, Any]) -> list[list[Any]]:

@@ -8,7 +8,7 @@
     than = { "model.fc1.kind" = "dense" }
     not_worse_by = 0.3                  # points; without it the claim is that it is better
     seeds = 10                          # of each method, at least
-    expected = "holds"                  # or "fails": what documents say of it
+    expected = "holds"                  # or "fails", "no runs yet": what documents say of it
 
 A method is named by all that its runs' overrides say of the model. Claims of one folder of runs are
 a family: their p-values are corrected for their number.
@@ -30,6 +30,7 @@ from experiments.reporting.trials import Trial, read_sweeps
 LEVEL = 0.025
 """The highest corrected p-value with which a claim holds: one-sided, as an interval of 95% has."""
 
+_OUTCOMES = ("holds", "fails", "no runs yet")
 _MODEL = "model."
 
 
@@ -45,7 +46,7 @@ class Claim:
       than: the method that it is compared with.
       seeds: how many runs of each it needs.
       not_worse_by: the margin in points; 0: the claim is that it is better.
-      expected: `holds` or `fails`.
+      expected: `holds`, `fails`, or `no runs yet`, so that a folder that is not found is told.
     """
 
     id: str
@@ -81,8 +82,8 @@ class Verdict:
 
     @property
     def is_as_expected(self) -> bool:
-        """Whether documents that say what was expected are right, as far as is known."""
-        return self.outcome in ("no runs yet", self.claim.expected)
+        """Whether documents that say what was expected are right."""
+        return self.outcome == self.claim.expected
 
 
 def read_claims(path: str | os.PathLike[str]) -> list[Claim]:
@@ -122,16 +123,20 @@ def check_claims(path: str | os.PathLike[str]) -> list[Verdict]:
 
 
 def claims_table(verdicts: Iterable[Verdict]) -> list[str]:
-    """Returns the lines of a Markdown table of verdicts."""
-    head = ("claim", "difference (points)", "95% interval", "p, corrected", "seeds", "")
-    lines = [f"| {' | '.join(head)} |", "| --- | ---: | --- | ---: | --- | --- |"]
+    """Returns the lines of a Markdown table of verdicts.
+
+    "errs less" is how often a model of the first method errs less than one of the second.
+    """
+    head = ("claim", "difference (points)", "95% interval", "p, corrected", "errs less", "seeds")
+    lines = [f"| {' | '.join([*head, ''])} |", "| --- | ---: | --- | ---: | ---: | --- | --- |"]
     for verdict in verdicts:
-        found, cells = verdict.difference, ["-", "-", "-", "-"]
+        found, cells = verdict.difference, ["-"] * 5
         if found is not None and verdict.p_value is not None:
             low, high = (f"{100 * bound:+.2f}" for bound in found.interval)
             p = "< 0.001" if verdict.p_value < 0.001 else f"{verdict.p_value:.3f}"
             seeds = " and ".join(str(n) for n in dict.fromkeys(found.num_seeds))
-            cells = [f"{100 * found.estimate:+.2f}", f"[{low}, {high}]", p, seeds]
+            estimate, improved = f"{100 * found.estimate:+.2f}", f"{found.improved:.0%}"
+            cells = [estimate, f"[{low}, {high}]", p, improved, seeds]
         outcome = "**fails**" if verdict.outcome == "fails" else verdict.outcome
         lines.append(f"| {' | '.join([verdict.claim.says, *cells, outcome])} |")
     return lines
@@ -150,8 +155,10 @@ def _claim(path: Path, number: int, entry: dict[str, Any]) -> Claim:
             f"{name}: {', '.join(wrong)} is missing or unknown; a claim has "
             f"{', '.join(sorted(needed))} and may have not_worse_by and expected."
         )
-    if entry.get("expected", "holds") not in ("holds", "fails"):
-        raise ValueError(f"{name}: expected is {entry['expected']!r}; take 'holds' or 'fails'.")
+    if entry.get("expected", "holds") not in _OUTCOMES:
+        raise ValueError(
+            f"{name}: expected is {entry['expected']!r}; take one of {', '.join(_OUTCOMES)}."
+        )
     if not isinstance(entry["seeds"], int) or entry["seeds"] < 2:
         raise ValueError(f"{name}: seeds is {entry['seeds']!r}; it takes a number from 2 on.")
     margin = entry.get("not_worse_by", 0.0)
