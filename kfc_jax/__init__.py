@@ -15,10 +15,10 @@ from kfc_jax.compress import (
     CompressedModel,
     CompressionPlan,
     convert,
+    find_layers,
     input_statistics,
     plan_compression,
     reorder_units,
-    replace_dense,
     to_dense,
 )
 from kfc_jax.decompose import (
@@ -64,6 +64,7 @@ __all__ = [
     "convert",
     "explain",
     "factor_multipliers",
+    "find_layers",
     "input_statistics",
     "kronecker_matmul",
     "low_rank",
@@ -71,7 +72,6 @@ __all__ = [
     "nearest_kronecker_sum",
     "plan_compression",
     "reorder_units",
-    "replace_dense",
     "scale_factor_updates",
     "spectrum",
     "to_dense",

@@ -16,7 +16,8 @@ WINGS = {  # what each one may import, besides itself
     "product": ("structures",),
     "decompose": ("structures",),
     "layers": ("structures", "product"),
-    "compress": ("structures", "product", "decompose", "layers"),
+    "tracing": ("structures", "product"),
+    "compress": ("structures", "product", "decompose", "layers", "tracing"),
 }
 
 

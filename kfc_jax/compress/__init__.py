@@ -4,22 +4,22 @@
 - `Budget`: what the model may cost.
 - `convert`: new parameters, with factors in place of kernels.
 - `to_dense`: parameters of the dense model again.
-- `dense_layers`: the layers of a model that may be replaced.
+- `find_layers`: the layers of a model that can be replaced, found by tracing it.
+- `dense_layers`: those that bare parameters tell of by their names.
 - `input_statistics`: what the layers see.
 - `reorder_units`: the order of units that suits the structures.
 - `CompressedModel`: a model of dense layers, run with the new parameters.
-- `replace_dense`: the context manager with which it does so.
 - `Checkpoint`: a model's arrays with the structures of its layers, as a safetensors file.
 """
 
 from kfc_jax.compress.budget import Budget
 from kfc_jax.compress.checkpoint import Checkpoint
 from kfc_jax.compress.conversion import convert, to_dense
-from kfc_jax.compress.find_layers import dense_layers
+from kfc_jax.compress.find_layers import dense_layers, find_layers
 from kfc_jax.compress.plan import CompressionPlan
 from kfc_jax.compress.planner import plan_compression
 from kfc_jax.compress.reorder import reorder_units
-from kfc_jax.compress.replace import CompressedModel, replace_dense
+from kfc_jax.compress.replace import CompressedModel
 from kfc_jax.compress.statistics import input_statistics
 
 __all__ = [
@@ -29,9 +29,9 @@ __all__ = [
     "CompressionPlan",
     "convert",
     "dense_layers",
+    "find_layers",
     "input_statistics",
     "plan_compression",
     "reorder_units",
-    "replace_dense",
     "to_dense",
 ]

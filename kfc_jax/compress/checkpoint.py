@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from kfc_jax.compress.find_layers import leaves_of_layers
 from kfc_jax.compress.layer_arrays import kernel_arrays, structure_of_layer
+from kfc_jax.compress.parameter_trees import leaves_of_layers
 from kfc_jax.compress.plan import Structures, structures_of
 from kfc_jax.structures import DenseStructure, LayerStructure, layer_kinds
 

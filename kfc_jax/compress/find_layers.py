@@ -1,60 +1,235 @@
-"""The dense layers in a model's parameters, by their paths, and what they see.
+"""What can be replaced in a model: the one place that knows.
 
-A dense layer is a dictionary that holds a matrix under the name of a dense kernel, perhaps a
-``bias``, and nothing else.
+A layer is a kernel that the model multiplies by, in whatever module, loop or layout. `find_layers`
+traces the model to know; `dense_layers` goes by the parameters' names alone, and knows those that
+are stored as `nn.Dense` stores them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.core.meta import AxisMetadata
-from jaxtyping import Array, Float
 
-from kfc_jax.decompose import InputStatistics
+from kfc_jax.compress.functions import ModelFunction
+from kfc_jax.compress.parameter_trees import array_at, key_path, leaves_of_layers
 from kfc_jax.structures import DenseStructure
+from kfc_jax.tracing import KernelAxes, ReadKernel, find_kernels
 
-Statistics = Mapping[str, InputStatistics | Float[Array | np.ndarray, "*batch inputs"]]
-"""What the layers see, by their paths: statistics, or samples of the inputs."""
+MATRIX = KernelAxes((), (0,), (1,))
+"""The axes of a kernel ``(inputs, features)``."""
+
+_KERNEL_NAMES = (DenseStructure.parameter, "embedding")
+_BIAS = "bias"
 
 
 @dataclasses.dataclass(frozen=True)
-class DenseLayer:
-    """A dense layer.
+class Layer:
+    """A kernel of a model that can be replaced, and its bias.
 
     Attributes:
-      keys: where it is in the parameters.
-      kernel: ``(inputs, features)``.
-      bias: ``(features,)``, or None.
+      keys: where the module is in the parameters; the kernel itself if it has a name of its own.
+      name: the name of the kernel in the module; empty if it has a name of its own.
+      kernel: its array, of whatever layout.
+      bias: the array beside it that is added to the products; None without one.
+      axes: which axes of the kernel are what.
+      is_table: whether rows are looked up, as in an embedding.
     """
 
     keys: tuple[Any, ...]
+    name: str
     kernel: Any
     bias: Any | None
+    axes: KernelAxes = MATRIX
+    is_table: bool = False
 
     @property
     def path(self) -> str:
-        """The keys as text, `block/fc1`."""
+        """The keys as text, ``block/fc1``."""
         return "/".join(map(str, self.keys))
 
+    @property
+    def kernel_path(self) -> str:
+        """The path of the kernel's array."""
+        return "/".join(filter(None, (self.path, self.name)))
 
-def dense_layers(params: Mapping[str, Any]) -> dict[str, DenseLayer]:
-    """Returns the dense layers by path, and checks that their numbers are finite.
+    @property
+    def matrices(self) -> Any:
+        """The kernel as matrices ``(*stack, inputs, features)``."""
+        return self.axes.to_matrices(self.kernel)
+
+    def each_matrix(self) -> list[Any]:
+        """Returns the matrices ``(inputs, features)`` one by one; one without a stack."""
+        if self.axes == MATRIX:
+            return [self.kernel]
+        return list(self.matrices.reshape(-1, *self.size))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The numbers of inputs and features."""
+        return self.axes.size(self.kernel.shape)
+
+    @property
+    def stack_shape(self) -> tuple[int, ...]:
+        """The sizes of the stack's axes; none for a single kernel."""
+        return tuple(self.kernel.shape[axis] for axis in self.axes.stack)
+
+    @property
+    def read(self) -> ReadKernel:
+        """How the model reads the kernel."""
+        return ReadKernel(tuple(self.kernel.shape), self.axes, self.is_table)
+
+    def check_numbers(self) -> None:
+        """Checks that the layer's numbers are there and finite.
+
+        Raises:
+          ValueError: naming the layer whose numbers are not.
+        """
+        for name, array in ((self.name or "kernel", self.kernel), (_BIAS, self.bias)):
+            if array is None:
+                continue
+            if isinstance(array, jax.ShapeDtypeStruct):
+                raise ValueError(
+                    f"The {name} of layer {self.path!r} is a description without numbers: give the "
+                    "trained parameters."
+                )
+            if not (jnp.issubdtype(array.dtype, jnp.floating) and np.isfinite(array).all()):
+                raise ValueError(
+                    f"The {name} of layer {self.path!r} has numbers that are NaN, infinite or not "
+                    "floating: take a checkpoint from before the training diverged."
+                )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ModelLayers(Mapping[str, Layer]):
+    """The layers of a model that can be replaced, by path, and why others cannot.
+
+    Attributes:
+      params: the parameters, nested dictionaries.
+      layers: the layers by their paths.
+      others: for every other array of two axes or more, by its path, why it is no such layer.
+      is_traced: whether the model was traced; if not, layers were found by their names alone.
+    """
+
+    params: Any
+    layers: Mapping[str, Layer]
+    others: Mapping[str, str]
+    is_traced: bool
+
+    def __getitem__(self, path: str) -> Layer:
+        return self.layers[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{path}: {layer.size[0]}x{layer.size[1]}"
+            + (f", {layer.stack_shape[0]} of them" if layer.stack_shape else "")
+            for path, layer in self.layers.items()
+        ]
+        return "\n".join([*lines, *(f"{path}: no; {why}" for path, why in self.others.items())])
+
+
+def find_layers(model: Any, variables: Any = None, *args: Any, **kwargs: Any) -> ModelLayers:
+    """Finds what can be replaced in a model, by tracing it; nothing is computed.
+
+    A kernel can be replaced if all that the model does with it are products, in any layout:
+    `nn.Dense`, `nn.DenseGeneral`, `nn.Einsum`, attention, recurrent cells, embeddings, stacks of
+    layers made by `nn.scan` or `nn.vmap`, and their nnx twins; also inside `nn.remat`, `nn.cond`
+    and loops. ``print`` shows the layers, and the reason for every other array.
+
+    Example::
+
+      >>> import flax.linen as nn, jax, jax.numpy as jnp
+      >>> from kfc_jax import find_layers
+      >>> model, x = nn.Sequential([nn.Dense(5), nn.WeightNorm(nn.Dense(3))]), jnp.ones((8, 4))
+      >>> print(find_layers(model, model.init(jax.random.key(0), x), x))
+      layers_0: 4x5
+      layers_1_layer_instance/kernel: no; the model passes it to 'mul'
+
+    Args:
+      model: a linen or nnx module, or a function of ``(params, *args, **kwargs)``.
+      variables: the variables of a linen module, also as `jax.eval_shape` describes them, or the
+        parameters that a function takes; an nnx module has its own: None.
+      *args: inputs of the model, as it is called; any of its batch sizes will do.
+      **kwargs: further ones that are no arrays, such as ``train=False`` or ``rngs``.
+    """
+    function = ModelFunction.of(model, variables)
+
+    def run(params: Any, rest: Any, *args: Any) -> Any:
+        return function.run(params, rest, *args, **kwargs)
+
+    read, reasons = find_kernels(run, function.params, function.rest, *args)
+    layers = {}
+    for keys, leaf in key_paths(function.params):
+        path = "/".join(map(str, keys))
+        if path in read:
+            layer = _layer_of(function.params, keys, leaf, read[path])
+            layers[layer.path] = layer
+    biases = {"/".join((*map(str, each.keys), _BIAS)) for each in layers.values()}
+    others = {path: why for path, why in reasons.items() if path not in biases}
+    return ModelLayers(function.params, layers, others, is_traced=True)
+
+
+def key_paths(params: Any) -> list[tuple[tuple[Any, ...], Any]]:
+    """Returns the keys and the array of every leaf, in JAX's order."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    return [(key_path(path), leaf) for path, leaf in leaves]
+
+
+def layer_at(params: Any, path: str, name: str, read: ReadKernel) -> Layer:
+    """Returns a layer whose path, kernel's name and layout are known.
 
     Raises:
-      ValueError: naming the layer whose numbers are not, or whose arrays are boxed; or if these are
-        all of a model's variables.
+      ValueError: if it is not in the parameters.
     """
+    wanted = "/".join(filter(None, (path, name)))
+    for keys, leaf in key_paths(params):
+        if "/".join(map(str, keys)) == wanted:
+            return _layer_of(params, keys, leaf, read)
+    raise ValueError(
+        f"The parameters have no kernel {wanted!r}, as the plan has: take the plan of this model."
+    )
+
+
+def _layer_of(params: Any, keys: tuple[Any, ...], kernel: Any, read: ReadKernel) -> Layer:
+    *module, name = keys
+    beside = array_at(params, module)
+    if name not in _KERNEL_NAMES or not isinstance(beside, Mapping):
+        return Layer(keys, "", kernel, None, read.axes, read.is_table)
+    bias = beside.get(_BIAS)
+    shape = tuple(read.shape[axis] for axis in (*read.axes.stack, *read.axes.columns))
+    if getattr(bias, "shape", None) != shape:
+        bias = None
+    return Layer(tuple(module), name, kernel, bias, read.axes, read.is_table)
+
+
+def dense_layers(params: Mapping[str, Any] | ModelLayers) -> ModelLayers:
+    """Returns the layers that parameters hold by their names: a matrix ``kernel``, and its bias.
+
+    What else a model multiplies by, and whether it does something else with these, is not known
+    here: `find_layers` knows.
+
+    Raises:
+      ValueError: if the arrays of a layer are boxed; or if these are all of a model's variables.
+    """
+    if isinstance(params, ModelLayers):
+        return params
     if isinstance(params.get("params"), Mapping):
         raise ValueError(
             f"These are a model's variables ({', '.join(map(str, params))}), not its parameters: "
             'give variables["params"].'
         )
-    layers = {}
+    layers, others = {}, {}
     for path, (keys, arrays) in leaves_of_layers(params):
         kernel = arrays.get(DenseStructure.parameter)
         if isinstance(kernel, AxisMetadata):
@@ -62,93 +237,13 @@ def dense_layers(params: Mapping[str, Any]) -> dict[str, DenseLayer]:
                 f"The kernel of layer {path!r} is in a {type(kernel).__name__} box: take the "
                 "arrays out with flax.linen.unbox(params), and box those of the result."
             )
-        if (
-            kernel is None
-            or np.ndim(kernel) != 2
-            or arrays.keys() - {DenseStructure.parameter, "bias"}
-        ):
-            continue
-        layers[path] = DenseLayer(keys, kernel, arrays.get("bias"))
-        for name, array in arrays.items():
-            if not (jnp.issubdtype(array.dtype, jnp.floating) and np.isfinite(array).all()):
-                raise ValueError(
-                    f"The {name} of layer {path!r} has numbers that are NaN, infinite or not "
-                    "floating: take a checkpoint from before the training diverged."
-                )
-    return layers
-
-
-def leaves_of_layers(
-    tree: Mapping[str, Any], keys: tuple[Any, ...] = ()
-) -> Iterator[tuple[str, tuple[tuple[Any, ...], dict[str, Any]]]]:
-    """Yields for every module with arrays its path, its keys and its arrays."""
-    arrays = {k: v for k, v in tree.items() if v is not None and not isinstance(v, Mapping)}
-    if arrays:
-        yield "/".join(map(str, keys)), (keys, arrays)
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from leaves_of_layers(value, (*keys, key))
-
-
-def copy_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a copy of the dictionaries, with the same arrays."""
-    return {k: copy_tree(v) if isinstance(v, Mapping) else v for k, v in tree.items()}
-
-
-def subtree(tree: dict[str, Any], keys: Sequence[Any]) -> dict[str, Any]:
-    """Returns the part of a tree under the keys."""
-    for key in keys:
-        tree = tree[key]
-    return tree
-
-
-def check_paths(structures: Iterable[str], layers: Mapping[str, Any]) -> None:
-    """Checks that all paths are among the dense layers.
-
-    Raises:
-      ValueError: naming the first that is not.
-    """
-    if unknown := [path for path in structures if path not in layers]:
-        raise ValueError(
-            f"The parameters have no dense layer {unknown[0]!r}; {list_layers(layers)} A "
-            "checkpoint of another model?"
-        )
-
-
-def list_layers(layers: Mapping[str, Any]) -> str:
-    """Returns a sentence that lists the dense layers."""
-    return f"the dense layers are {', '.join(layers) or 'none'}."
-
-
-def statistics_of(layer: DenseLayer, statistics: Statistics | None) -> InputStatistics | None:
-    """Returns the statistics of what a layer sees; None if there are no statistics at all.
-
-    Raises:
-      ValueError: if there are some, but not of this layer, or of another number of inputs.
-    """
-    if statistics is None:
-        return None
-    if layer.path not in statistics:
-        raise ValueError(
-            f"There are no statistics of layer {layer.path!r}; there are for "
-            f"{', '.join(statistics) or 'none'}. Find them with input_statistics, or exclude it."
-        )
-    found = InputStatistics.of(statistics[layer.path])
-    if found.inputs != layer.kernel.shape[0]:
-        raise ValueError(
-            f"The statistics of layer {layer.path!r} are of {found.inputs} inputs, but its kernel "
-            f"has {layer.kernel.shape[0]}: take those of this model."
-        )
-    return found
-
-
-def error_statistics_of(layer: DenseLayer, statistics: Statistics | None) -> InputStatistics | None:
-    """Returns what the error of the layer's output is weighted by; None: its kernel's error counts.
-
-    The bias of a layer, if it has one, takes up the error of the output's mean.
-
-    Raises:
-      ValueError: if there are some, but not of this layer, or of another number of inputs.
-    """
-    found = statistics_of(layer, statistics)
-    return found if found is None or layer.bias is None else found.centred()
+        is_plain = not arrays.keys() - {DenseStructure.parameter, _BIAS}
+        if kernel is not None and np.ndim(kernel) == 2 and is_plain:
+            layers[path] = Layer(keys, DenseStructure.parameter, kernel, arrays.get(_BIAS))
+        else:
+            others |= {
+                "/".join(filter(None, (path, str(name)))): "its name does not tell what it is"
+                for name, array in arrays.items()
+                if np.ndim(array) > 1
+            }
+    return ModelLayers(params, layers, others, is_traced=False)

@@ -160,6 +160,11 @@ class KernelOptions:
 
         All options, or only those of which the error is known, or a bound of it.
         """
+        choices, costs, squares = self.known(measured=measured)
+        return Front.of(costs, squares), choices
+
+    def known(self, *, measured: bool) -> tuple[list[Choice], list[int], list[float]]:
+        """Returns the options, what they cost and their squared errors, as `front` has them."""
         choices = list(self._measured)
         costs = [self.cost_of(choice) for choice in choices]
         squares = [plan.error**2 for plan in self._measured.values()]
@@ -170,7 +175,7 @@ class KernelOptions:
             choices += [(index, rank) for rank in new]
             costs += [rank * self._families[index].unit for rank in new]
             squares += [float(values[rank - 1]) for rank in new]
-        return Front.of(costs, squares), choices
+        return choices, costs, squares
 
     def measure(self, choice: Choice) -> bool:
         """Finds the true error of an option; returns whether it was unknown."""
@@ -226,8 +231,9 @@ class KernelOptions:
     def _fit(self, structure: LayerStructure, **options: Any) -> LayerPlan:
         """Decomposes the kernel."""
         _, report = decompose_kernel(structure, self._kernel, statistics=self._weights, **options)
+        inputs, features = self._size
         errors = report.relative_error, report.output_error
-        return LayerPlan(self.path, *self._size, str(structure), *errors)
+        return LayerPlan(self.path, inputs, features, str(structure), *errors)
 
     def _structure(self, choice: Choice) -> LayerStructure:
         return self._families[choice[0]].structure.with_rank(choice[1])

@@ -6,9 +6,13 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
+from kfc_jax.compress.find_layers import MATRIX, Layer, ModelLayers, dense_layers, layer_at
+from kfc_jax.compress.layer_statistics import check_paths
 from kfc_jax.structures import DenseStructure, LayerStructure, read_layer_structure
 from kfc_jax.text_table import text_table
+from kfc_jax.tracing import KernelAxes, ReadKernel
 
 _LARGEST_BATCH = 2**30
 
@@ -25,7 +29,12 @@ class LayerPlan:
         (``LowRankDense``), that of a ``KroneckerStructure`` (``KFCDense``), ...
       relative_error: the relative error of the kernel, ``||kernel - approx|| / ||kernel||``.
       output_error: the relative error of the layer's output over the inputs that the plan was made
-        with; None if it was made without statistics.
+        with; None if it was made without statistics. Errors of a stack are root mean squares.
+      name: the name of the kernel in its module; empty if the path is the kernel's own.
+      shape: the shape of the kernel's array; empty for ``(inputs, features)``.
+      stack: the axes of it that count kernels, all of this structure.
+      rows: the axes that together are the inputs.
+      is_table: whether rows are looked up, as in an embedding.
 
     Raises:
       ValueError: if the structure cannot be read or does not fit the kernel.
@@ -37,6 +46,42 @@ class LayerPlan:
     structure: str
     relative_error: float = 0.0
     output_error: float | None = None
+    name: str = DenseStructure.parameter
+    shape: tuple[int, ...] = ()
+    stack: tuple[int, ...] = ()
+    rows: tuple[int, ...] = (0,)
+    is_table: bool = False
+
+    @classmethod
+    def of(cls, layer: Layer, structure: LayerStructure | str) -> LayerPlan:
+        """Returns what becomes of a layer.
+
+        Raises:
+          ValueError: if the structure cannot be read or does not fit the kernel.
+        """
+        text = " ".join(str(structure).split())
+        if layer.axes == MATRIX and not layer.is_table and layer.name == DenseStructure.parameter:
+            return cls(layer.path, *layer.size, text)
+        return cls(
+            *(layer.path, *layer.size, text),
+            name=layer.name,
+            shape=tuple(layer.kernel.shape),
+            stack=layer.axes.stack,
+            rows=layer.axes.rows,
+            is_table=layer.is_table,
+        )
+
+    @property
+    def read(self) -> ReadKernel:
+        """How the model stores and reads the kernel."""
+        shape = self.shape or (self.inputs, self.features)
+        columns = tuple(a for a in range(len(shape)) if a not in (*self.stack, *self.rows))
+        return ReadKernel(shape, KernelAxes(self.stack, self.rows, columns), self.is_table)
+
+    @property
+    def copies(self) -> int:
+        """The number of kernels of this structure in the stack; 1 for a layer of its own."""
+        return math.prod(self.shape[axis] for axis in self.stack)
 
     def __post_init__(self) -> None:
         try:
@@ -62,23 +107,23 @@ class LayerPlan:
 
     @property
     def parameters(self) -> int:
-        """The number of entries of the kernel's arrays; the bias is not counted."""
-        return self.kernel.num_parameters
+        """The number of entries of the kernel's arrays, of all copies; the bias is not counted."""
+        return self.copies * self.kernel.num_parameters
 
     @property
     def dense_parameters(self) -> int:
         """The number of entries of the dense kernel."""
-        return self.kernel.dense_parameters
+        return self.copies * self.kernel.dense_parameters
 
     @property
     def flops(self) -> int:
         """The least arithmetic of the kernel for one example, in FLOPs."""
-        return self.kernel.flops(1)
+        return self.copies * self.kernel.flops(1)
 
     @property
     def dense_flops(self) -> int:
         """The arithmetic of the dense kernel for one example, in FLOPs."""
-        return DenseStructure(self.inputs, self.features).flops(1)
+        return self.copies * DenseStructure(self.inputs, self.features).flops(1)
 
     @property
     def error(self) -> float:
@@ -151,7 +196,7 @@ class CompressionPlan:
     @property
     def error(self) -> float:
         """The root of the sum of the layers' squared relative errors."""
-        return math.sqrt(sum(layer.error**2 for layer in self.layers))
+        return math.sqrt(sum(layer.copies * layer.error**2 for layer in self.layers))
 
     def to_json(self) -> str:
         """Returns the plan as JSON, from which `from_json` makes an equal one."""
@@ -166,7 +211,7 @@ class CompressionPlan:
         """
         try:
             content = json.loads(text)
-            layers = tuple(LayerPlan(**layer) for layer in content.pop("layers"))
+            layers = tuple(LayerPlan(**_with_tuples(layer)) for layer in content.pop("layers"))
             return cls(layers, **content)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"This is not the JSON of a compression plan: {error}.") from error
@@ -179,7 +224,7 @@ class CompressionPlan:
         rows = [
             (
                 layer.path,
-                f"{layer.inputs}x{layer.features}",
+                f"{layer.inputs}x{layer.features}" + (f" x{n}" if (n := layer.copies) > 1 else ""),
                 layer.structure,
                 f"{layer.parameters:,}",
                 f"{layer.dense_parameters:,}",
@@ -202,6 +247,11 @@ class CompressionPlan:
         return "\n".join(lines)
 
 
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """Returns fields as JSON has them, with tuples for its lists."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+
+
 Structures = CompressionPlan | Mapping[str, str | LayerStructure]
 
 
@@ -210,3 +260,38 @@ def structures_of(plan: Structures) -> dict[str, str]:
     if isinstance(plan, CompressionPlan):
         return plan.structures
     return {path: " ".join(str(structure).split()) for path, structure in plan.items()}
+
+
+def plans_of(plan: Structures, layers: ModelLayers) -> dict[str, LayerPlan]:
+    """Returns what becomes of every layer that is named, by its path.
+
+    Raises:
+      ValueError: if a layer is not there, or a structure or the plan does not fit it.
+    """
+    check_paths(structures_of(plan), layers)
+    if not isinstance(plan, CompressionPlan):
+        return {path: LayerPlan.of(layers[path], text) for path, text in plan.items()}
+    for planned in plan.layers:
+        shape = tuple(layers[planned.path].kernel.shape)
+        if planned.read.shape != shape:
+            raise ValueError(
+                f"The plan has a kernel of shape {planned.read.shape} for layer {planned.path!r}, "
+                f"and the parameters one of {shape}: take the plan of this model."
+            )
+    return {planned.path: planned for planned in plan.layers}
+
+
+def planned_layers(params: Any, plan: Structures) -> ModelLayers:
+    """Returns the layers in the parameters of a dense model, as a plan knows them.
+
+    Raises:
+      ValueError: if a layer of the plan is not in the parameters.
+    """
+    found = dense_layers(params)
+    if found.is_traced or not isinstance(plan, CompressionPlan):
+        return found
+    layers = dict(found.layers)
+    for planned in plan.layers:
+        if planned.shape:
+            layers |= {planned.path: layer_at(params, planned.path, planned.name, planned.read)}
+    return ModelLayers(params, layers, found.others, is_traced=False)

@@ -1,7 +1,7 @@
 """Whole models: plan what becomes of every dense layer, convert the parameters, and back.
 
-Works on the parameters of any Flax model, a nested dict. A dense layer is one that holds a matrix
-``kernel``, and perhaps a ``bias``, and nothing else; all other layers are left alone.
+Works on the layers of any Flax model that `find_layers` finds, and on bare parameters, in which a
+dense layer is one that holds a matrix ``kernel``, and perhaps a ``bias``, and nothing else.
 
 The error that is kept small is the root of the sum of the layers' squared relative errors: to
 first order, what the layers do to the signal adds up. With `InputStatistics`, a layer's error is
@@ -11,6 +11,7 @@ that of its output, otherwise that of its kernel.
 from __future__ import annotations
 
 import fnmatch
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,11 +21,11 @@ import numpy as np
 
 from kfc_jax.compress.allocation import least_cost, least_error
 from kfc_jax.compress.budget import ERROR, FLOPS, Budget
-from kfc_jax.compress.find_layers import (
-    DenseLayer,
+from kfc_jax.compress.find_layers import ModelLayers, dense_layers
+from kfc_jax.compress.layer_options import LayerOptions
+from kfc_jax.compress.layer_statistics import (
     Statistics,
     check_paths,
-    dense_layers,
     error_statistics_of,
     list_layers,
 )
@@ -34,9 +35,11 @@ from kfc_jax.structures import DenseStructure, LayerStructure, LowRankStructure
 
 _MAX_ROUNDS = 12
 
+_log = logging.getLogger(__name__)
+
 
 def plan_compression(
-    params: Mapping[str, Any],
+    params: Mapping[str, Any] | ModelLayers,
     budget: Budget | int | float,
     *,
     method: str = "auto",
@@ -69,7 +72,8 @@ def plan_compression(
       ({'fc': '1:6x8*8x8'}, 176, 0.0)
 
     Args:
-      params: the parameters, of any floating type.
+      params: the layers of a model, as `find_layers` finds them, or its parameters, of any floating
+        type: then layers are found by their names alone.
       budget: a `Budget`; a float is a fraction of the model's parameters, an integer their number.
         For an error bound, the fewest parameters are found.
       method: ``kfc``, ``low_rank`` or ``auto``, which takes the better one for each layer.
@@ -101,6 +105,8 @@ def plan_compression(
     if max_shapes < 1:
         raise ValueError(f"max_shapes is {max_shapes}; it must be at least 1.")
     layers, dense = dense_layers(params), DenseStructure.kind
+    for layer in layers.values():
+        layer.check_numbers()
     fixed = {path: str(structure) for path, structure in (structures or {}).items()}
     check_paths(fixed, layers)
     for patterns in (include, exclude):
@@ -112,20 +118,30 @@ def plan_compression(
         if not is_open or any(fnmatch.fnmatchcase(path, pattern) for pattern in exclude):
             fixed.setdefault(path, dense)
 
-    options = [
-        KernelOptions(
-            path,
-            layer.kernel,
-            None if fixed.get(path) == dense else error_statistics_of(layer, statistics),
-            cost=_flops if budget.kind == FLOPS else _parameters,
-            method=method,
-            structure=fixed.get(path),
-            min_matrix_rank=0.0 if method == LowRankStructure.kind else min_matrix_rank,
-            max_shapes=max_shapes,
-        )
-        for path, layer in layers.items()
-    ]
-    other = sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(params)) - sum(
+    options: list[LayerOptions] = []
+    for path, layer in layers.items():
+        count = math.prod(layer.stack_shape)
+        weights: Any = [None] * count
+        if fixed.get(path) != dense:
+            weights = error_statistics_of(layer, statistics)
+            if statistics is not None and not layer.is_table and None in weights:
+                _log.warning("Layer %s has seen nothing but zeros: it is left dense.", path)
+                fixed[path], weights = dense, [None] * count
+        kernels = [
+            KernelOptions(
+                path,
+                kernel,
+                of_kernel,
+                cost=_flops if budget.kind == FLOPS else _parameters,
+                method=method,
+                structure=fixed.get(path),
+                min_matrix_rank=0.0 if method == LowRankStructure.kind else min_matrix_rank,
+                max_shapes=max_shapes,
+            )
+            for kernel, of_kernel in zip(layer.each_matrix(), weights, strict=True)
+        ]
+        options.append(LayerOptions(layer, kernels))
+    other = sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(layers.params)) - sum(
         math.prod(layer.kernel.shape) for layer in layers.values()
     )
     limit = None if budget.kind == ERROR else _kernel_limit(budget, options, layers, other)
@@ -137,7 +153,7 @@ def plan_compression(
     return CompressionPlan(plans, other, str(budget), method)
 
 
-def _choose(options: Sequence[KernelOptions], budget: Budget, limit: int | None) -> list[Choice]:
+def _choose(options: Sequence[LayerOptions], budget: Budget, limit: int | None) -> list[Choice]:
     """Allocates by what is known, finds the truth about what was chosen, and so on."""
 
     def allocate(*, measured: bool = False) -> list[Choice]:
@@ -159,8 +175,8 @@ def _choose(options: Sequence[KernelOptions], budget: Budget, limit: int | None)
 
 def _kernel_limit(
     budget: Budget,
-    options: Sequence[KernelOptions],
-    layers: Mapping[str, DenseLayer],
+    options: Sequence[LayerOptions],
+    layers: ModelLayers,
     other: int,
 ) -> int:
     """Returns what the budget leaves for the kernels."""
@@ -171,10 +187,23 @@ def _kernel_limit(
         outside = f", {other:,} of them outside the dense kernels" if fixed else ""
         raise ValueError(
             f"The budget {budget} allows {limit:,} {budget.kind}, but these layers cannot have "
-            f"fewer than {lowest:,} ({lowest / dense:.2%} of {dense:,}{outside}): raise it to that,"
-            " or let more layers be replaced."
+            f"fewer than {lowest:,} ({lowest / dense:.2%} of {dense:,}{outside}): raise it to that"
+            + _other_remedy(options, layers)
         )
     return limit - fixed
+
+
+def _other_remedy(options: Sequence[LayerOptions], layers: ModelLayers) -> str:
+    """Returns what else helps beside a larger budget."""
+    kept = [o.path for o in options if o.min_cost == math.prod(layers[o.path].kernel.shape)]
+    if kept:
+        return f", or let more layers be replaced ({', '.join(kept)})."
+    if layers.is_traced:
+        return "; there is nothing else in the model that can be replaced."
+    return (
+        "; layers were found by their names alone, so give the plan find_layers(model, ...), which "
+        "may find more."
+    )
 
 
 def _parameters(structure: LayerStructure) -> int:

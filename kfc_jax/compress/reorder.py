@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kfc_jax.compress.find_layers import (
-    Statistics,
-    check_paths,
-    copy_tree,
-    dense_layers,
-    error_statistics_of,
-    subtree,
-)
+from kfc_jax.compress.find_layers import dense_layers
+from kfc_jax.compress.layer_statistics import Statistics, check_paths, error_statistics_of
+from kfc_jax.compress.parameter_trees import array_at, copy_tree
 from kfc_jax.compress.plan import Structures, structures_of
 from kfc_jax.decompose import InputStatistics, unit_order
 from kfc_jax.structures import DenseStructure, read_layer_structure
@@ -62,16 +57,20 @@ def reorder_units(
     new = copy_tree(params)
     moved = None
     if statistics is not None:
-        moved = {path: InputStatistics.of(seen) for path, seen in statistics.items()}
+        moved = {
+            path: InputStatistics.of(seen)
+            for path, seen in statistics.items()
+            if seen is not None and not isinstance(seen, list)
+        }
     for path, reader in readers.items():
         text = structures.get(path, DenseStructure.kind)
         structure = read_layer_structure(text, *layers[path].kernel.shape)
         if not structure.depends_on_unit_order:
             continue
         layer = dense_layers(new)[path]
-        weights = error_statistics_of(layer, moved if weighted else None)
+        (weights,) = error_statistics_of(layer, moved if weighted else None)
         order = unit_order(layer.kernel, str(structure), statistics=weights)
-        arrays, reading = subtree(new, layer.keys), subtree(new, layers[reader].keys)
+        arrays, reading = array_at(new, layer.keys), array_at(new, layers[reader].keys)
         arrays[DenseStructure.parameter] = arrays[DenseStructure.parameter][:, order]
         if layer.bias is not None:
             arrays["bias"] = arrays["bias"][order]

@@ -1,31 +1,35 @@
-"""Running a model that was written with `nn.Dense` on compressed parameters, without an edit."""
+"""Running a model that was written with dense kernels on factors, without an edit."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Generator, Mapping
+import functools
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
-from kfc_jax.compress.find_layers import leaves_of_layers
-from kfc_jax.compress.plan import Structures, structures_of
-from kfc_jax.layers import FactoredDense, layer_for
-from kfc_jax.structures import DenseStructure, read_layer_structure
+from kfc_jax.compress.find_layers import Layer, ModelLayers, find_layers
+from kfc_jax.compress.functions import parameters_stay
+from kfc_jax.compress.layer_arrays import planned_arrays
+from kfc_jax.compress.parameter_trees import array_at, copy_tree, leaves_of_layers, with_module
+from kfc_jax.compress.plan import CompressionPlan, LayerPlan, Structures, structures_of
+from kfc_jax.layers import layer_for
+from kfc_jax.structures import DenseStructure, LayerStructure
+from kfc_jax.tracing import FactoredLeaf, run_on_factors
 
-_FIELDS = (
-    *("features", "use_bias", "dtype", "param_dtype", "precision", "kernel_init", "bias_init"),
-    *("promote_dtype", "dot_general", "dot_general_cls"),
-)
 
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class CompressedModel:
-    """A model in which the layers of a plan are `KFCDense`, `LowRankDense` or of another kind.
+    """A model in which the kernels of a plan are stored as factors.
 
     It has the model's ``init`` and ``apply``, with the same arguments. Its variables are those of
-    the model, with factors where kernels were: those that `convert` returns, or new ones.
+    the model, with factors where kernels were: those that `convert` returns, or new ones. The model
+    is traced, and products with the kernels are done factor by factor, whatever modules they are
+    in; where the model does anything else with a kernel, the kernel is formed.
 
     Example::
 
@@ -38,80 +42,203 @@ class CompressedModel:
       (8, 10)
 
     Attributes:
-      model: the model.
+      model: the model, or whatever has Flax's ``init`` and ``apply``.
       structures: a `CompressionPlan`, or the structures by the layers' paths.
     """
 
-    model: nn.Module
+    model: Any
     structures: Structures
 
-    def init(self, *args: Any, **kwargs: Any) -> Any:
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CompressedModel) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.model, tuple(sorted(structures_of(self.structures).items()))
+
+    def init(self, rngs: Any, *args: Any, **kwargs: Any) -> Any:
         """Returns new variables, as ``model.init`` does.
+
+        Kernels are drawn as the model draws them, and factors that take over their variance put in
+        their place.
 
         Raises:
           ValueError: if a structure is for a layer that the model does not have.
         """
-        with replace_dense(self.structures):
-            variables = self.model.init(*args, **kwargs)
-        if "method" not in kwargs:  # else some layers may rightly be left out
-            self._check_all_replaced(variables.get("params", {}))
-        return variables
+        variables = self.model.init(rngs, *args, **kwargs)
+        return self._with_factors(variables, rngs, args, kwargs)
 
-    def apply(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the model, as ``model.apply`` does."""
-        with replace_dense(self.structures):
-            return self.model.apply(*args, **kwargs)
+    def init_with_output(self, rngs: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Returns what the model gives for new variables, and these.
 
-    def _check_all_replaced(self, params: Mapping[str, Any]) -> None:
-        # By the arrays: a function that is compiled already is not traced again.
-        layers = {path: arrays for path, (_, arrays) in leaves_of_layers(params)}
+        Raises:
+          ValueError: as `init`.
+        """
+        variables = self.init(rngs, *args, **kwargs)
+        outputs = self.apply(variables, *args, rngs=_streams(rngs), mutable=True, **kwargs)[0]
+        return outputs, variables
+
+    def lazy_init(self, rngs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Returns new variables for inputs that may be described by `jax.ShapeDtypeStruct`.
+
+        Raises:
+          ValueError: as `init`.
+        """
+        variables = self.model.lazy_init(rngs, *args, **kwargs)
+        return self._with_factors(variables, rngs, args, kwargs)
+
+    def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
+        """Runs the model, as ``model.apply`` does; the parameters are never mutable.
+
+        Raises:
+          ValueError: if the arrays of a layer are not those of its structure.
+        """
+        params = nn.unbox(variables["params"])
+        tree, factors = factors_in_place(params, self.planned(params, *args, **kwargs))
+        rest = {name: value for name, value in variables.items() if name != "params"}
+
+        def run(params: Any) -> Any:
+            return self.model.apply({"params": params, **rest}, *args, **parameters_stay(kwargs))
+
+        return run_on_factors(run, tree, factors)
+
+    def bind(self, variables: Any, **kwargs: Any) -> BoundModel:
+        """Returns the model with its variables, whose methods are called as they are."""
+        return BoundModel(self, variables, kwargs)
+
+    def clone(self, **fields: Any) -> CompressedModel:
+        """Returns a copy with other fields of the model."""
+        return dataclasses.replace(self, model=self.model.clone(**fields))
+
+    def planned(self, params: Any, *args: Any, **kwargs: Any) -> dict[str, LayerPlan]:
+        """Returns what becomes of the layers that are replaced, by path.
+
+        If the structures are no plan, the model is traced for the layout of its kernels.
+        """
+        if isinstance(self.structures, CompressionPlan):
+            return {p.path: p for p in self.structures.layers if p.method != DenseStructure.kind}
+        rngs = {"params": jax.random.key(0), **_streams(kwargs.get("rngs"))}
+        own = ("rngs", "mutable", "capture_intermediates")
+        options = {name: value for name, value in kwargs.items() if name not in own}
+        init = functools.partial(self.model.init, rngs, **options)
+        layers = find_layers(self.model, jax.eval_shape(init, *args), *args, **kwargs)
+        return self._planned(layers, is_whole="method" not in kwargs)
+
+    def _planned(self, layers: ModelLayers, *, is_whole: bool) -> dict[str, LayerPlan]:
+        """Returns what becomes of the layers; those that a method leaves out may be missing."""
+        planned = {}
         for path, text in structures_of(self.structures).items():
-            kernel = DenseStructure.parameter
-            if text != DenseStructure.kind and kernel in layers.get(path, {kernel: None}):
-                dense = {path: arrays for path, arrays in layers.items() if kernel in arrays}
+            if text == DenseStructure.kind:
+                continue
+            if path in layers:
+                planned[path] = LayerPlan.of(layers[path], text)
+            elif is_whole:
+                why = layers.others.get(f"{path}/{DenseStructure.parameter}", "")
                 raise ValueError(
                     f"The model calls no dense layer {path!r}, for which there is the structure "
-                    f"'{text}'; it has {', '.join(dense) or 'none that is left'}."
+                    f"'{text}'{f': {why}' if why else ''}; it has "
+                    f"{', '.join(layers) or 'none that can be replaced'}."
                 )
+        return planned
+
+    def _with_factors(self, variables: Any, rngs: Any, args: Any, kwargs: Any) -> Any:
+        """Returns variables of the model with new factors in place of kernels."""
+        layers = find_layers(
+            self.model, variables, *args, rngs=_streams(rngs), mutable=True, **kwargs
+        )
+        boxed = variables["params"]
+        new = copy_tree(boxed)
+        key = _streams(rngs).get("params", jax.random.key(0))
+        planned = self._planned(layers, is_whole="method" not in kwargs)
+        for path, plan in planned.items():
+            layer = layers[path]
+            stored = array_at(boxed, layer.keys)
+            kernel = stored[layer.name] if layer.name else stored
+            arrays = _new_factors(plan.kernel, layer, kernel, _key_of(key, path))
+            if layer.name:
+                arrays |= {name: a for name, a in stored.items() if name != layer.name}
+            new = with_module(new, layer.keys, arrays)
+        return {**variables, "params": new}
 
 
-@contextlib.contextmanager
-def replace_dense(structures: Structures) -> Generator[None]:
-    """Within it, every `nn.Dense` that a structure is given for is the compressed layer.
+def factors_in_place(
+    params: Any, planned: Mapping[str, LayerPlan]
+) -> tuple[Any, dict[str, FactoredLeaf]]:
+    """Returns a tree like the dense model's parameters, and the factors of its kernels by path.
 
-    For what `CompressedModel` does not do. It acts while Flax calls the modules: under ``jit``,
-    while the function is traced. So put it inside the function that is jitted.
-
-    Args:
-      structures: a `CompressionPlan`, or the structures by the layers' paths.
+    In the tree there is a description in the place of every kernel that is stored as factors.
 
     Raises:
-      ValueError: where a structure is for a module that is not dense, or does not fit.
+      ValueError: if the arrays of a layer are not those of its structure.
     """
-    texts = {
-        path: text
-        for path, text in structures_of(structures).items()
-        if text != DenseStructure.kind
-    }
-
-    def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        module = context.module
-        path = "/".join(module.path)
-        if path not in texts or context.method_name != "__call__":
-            return call(*args, **kwargs)
-        if isinstance(module, FactoredDense):  # the replacement itself
-            return call(*args, **kwargs)
-        if not isinstance(module, nn.Dense):
+    tree, factors = copy_tree(params), {}
+    modules = dict(leaves_of_layers(params))
+    for path, plan in planned.items():
+        if path not in modules:
             raise ValueError(
-                f"The plan gives layer {path!r} the structure '{texts[path]}', but it is a "
-                f"{type(module).__name__}, not an nn.Dense: leave it out of the plan (exclude)."
+                f"The parameters have no layer {path!r}; they have {', '.join(modules) or 'none'}."
             )
-        fields = {name: getattr(module, name) for name in _FIELDS}
-        # In the very scope of the layer that it stands for, so that the parameters' path stays.
-        fields["parent"] = module.scope
-        inputs = (args[0] if args else kwargs["inputs"]).shape[-1]
-        structure = read_layer_structure(texts[path], inputs, module.features)
-        return layer_for(structure, **fields)(*args, **kwargs)
+        keys, arrays = modules[path]
+        leaf = FactoredLeaf(plan.kernel, planned_arrays(plan, arrays), plan.read)
+        place: Any = jax.ShapeDtypeStruct(plan.read.shape, leaf.dtype)
+        if plan.name:
+            rest = {name: array for name, array in arrays.items() if name not in leaf.arrays}
+            place = {plan.name: place, **rest}
+        tree = with_module(tree, keys, place)
+        factors["/".join(filter(None, (path, plan.name)))] = leaf
+    return tree, factors
 
-    with nn.intercept_methods(intercept):
-        yield
+
+@dataclasses.dataclass(frozen=True)
+class BoundModel:
+    """A compressed model with its variables: its methods take the inputs alone.
+
+    Attributes:
+      model: the compressed model.
+      variables: its variables.
+      options: what is passed to every call, such as ``rngs`` or ``mutable``.
+    """
+
+    model: CompressedModel
+    variables: Any
+    options: Mapping[str, Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the model."""
+        return self.model.apply(self.variables, *args, **self.options, **kwargs)
+
+    def __getattr__(self, method: str) -> Any:
+        """Returns a method of the model."""
+        if method.startswith("_") or not callable(getattr(self.model.model, method)):
+            raise AttributeError(f"{type(self.model.model).__name__} has no method {method!r}.")
+        return functools.partial(self, method=method)
+
+
+def _streams(rngs: Any) -> dict[str, Any]:
+    """Returns random keys by their names, as Flax takes one alone for all."""
+    if rngs is None:
+        return {}
+    return dict(rngs) if isinstance(rngs, Mapping) else {"params": rngs}
+
+
+def _key_of(key: Any, path: str) -> Any:
+    return jax.random.fold_in(key, zlib.crc32(path.encode()))
+
+
+def _new_factors(structure: LayerStructure, layer: Layer, stored: Any, key: Any) -> dict[str, Any]:
+    """Returns new arrays of a layer whose dense kernel was drawn already."""
+
+    def one(key: Any, kernel: Any) -> Any:
+        inputs = jnp.zeros((1, structure.inputs), nn.unbox(kernel).dtype)
+        fields = {"use_bias": False, "param_dtype": inputs.dtype}
+        dense = layer_for(structure, structure.features, kernel_init=lambda *_: kernel, **fields)
+        return dense.init(key, inputs)["params"]
+
+    if not layer.stack_shape:
+        is_matrix = layer.kernel.ndim == 2 and layer.axes.rows == (0,)
+        return dict(one(key, stored if is_matrix else layer.each_matrix()[0]))
+    kernels = jnp.stack(layer.each_matrix())
+    arrays = jax.vmap(one)(jax.random.split(key, len(kernels)), kernels)
+    return {name: a.reshape(*layer.stack_shape, *a.shape[1:]) for name, a in arrays.items()}

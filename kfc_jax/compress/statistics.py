@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
-from flax.core.scope import union_filters
-from jax import lax
-from jaxtyping import Array, Float
 
-from kfc_jax.compress.replace import CompressedModel
+from kfc_jax.compress.find_layers import find_layers
+from kfc_jax.compress.functions import ModelFunction, arguments_of
+from kfc_jax.compress.layer_statistics import Seen
+from kfc_jax.compress.replace import CompressedModel, factors_in_place
 from kfc_jax.decompose import InputStatistics
 from kfc_jax.layers import FactoredDense
+from kfc_jax.tracing import FactoredLeaf, ReadKernel, Sums, marked, record_inputs
 
-_Sums = tuple[float, np.ndarray, np.ndarray]  # count, mean, and second moment about it, summed
-_COLLECTION, _NAME = "kfc_jax", "sums"  # of what layers record
+_log = logging.getLogger(__name__)
 
 
 def input_statistics(
-    model: nn.Module | CompressedModel,
+    model: Any,
     variables: Any,
     batches: Iterable[Any],
     *,
     layers: Collection[str] | None = None,
     **kwargs: Any,
-) -> dict[str, InputStatistics]:
-    """Runs a model on data, and returns the statistics of what its dense layers see.
+) -> dict[str, Any]:
+    """Runs a model on data, and returns the statistics of what its layers see.
 
-    Layers inside lifted loops (`nn.scan`, `nn.vmap`) are not seen; those in `nn.remat` and `nn.jit`
-    are.
+    The layers are those that `find_layers` finds, also in loops, branches and stacks, and those
+    that are factors already.
 
     Example::
 
@@ -45,79 +44,116 @@ def input_statistics(
       {'layers_0': (4, 4), 'layers_2': (5, 5)}
 
     Args:
-      model: a Flax model, or a `CompressedModel`; its layers may be `nn.Dense`, `KFCDense`,
-        `LowRankDense` or of another kind.
-      variables: its variables, ``{"params": ...}``.
-      batches: the inputs of the model, one array (or tree) for each batch.
+      model: a Flax model, of linen or nnx, a `CompressedModel`, or a function of ``(params, ...)``.
+      variables: its variables, ``{"params": ...}``; None for an nnx module.
+      batches: the inputs of the model for each batch: an array; a tuple of several arguments; or a
+        dictionary of arguments by name.
       layers: the paths of the layers to look at. Default: all.
       **kwargs: passed to the model, such as ``train=False``.
+
+    Returns:
+      The statistics by path; a list of them for a stack of kernels; None for a layer that sees
+      nothing but zeros or is not reached, of which a line of log tells. Tables have none.
 
     Raises:
       ValueError: if there is no batch, a wanted layer was not called, or an input is not finite.
     """
-    mutable = union_filters(kwargs.pop("mutable", False), _COLLECTION)
-
-    @jax.jit
-    def run(variables: Any, batch: Any) -> Any:
-        def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-            module = context.module
-            is_dense = isinstance(module, nn.Dense | FactoredDense)
-            is_wanted = is_dense and _wanted("/".join(module.path), layers)
-            if is_wanted and context.method_name == "__call__":
-                module.sow(_COLLECTION, _NAME, _sums(args[0] if args else kwargs["inputs"]))
-            return call(*args, **kwargs)
-
-        with nn.intercept_methods(record):
-            _, sown = model.apply(variables, batch, mutable=mutable, **kwargs)
-        return sown.get(_COLLECTION, {})
-
-    totals: dict[str, _Sums] = {}
+    recorder = _Recorder(model, variables, layers, kwargs)
+    totals: dict[str, Sums] = {}
     for batch in batches:
-        for keys, calls in traverse_util.flatten_dict(run(variables, batch)).items():
-            path = "/".join(keys[:-1])
-            for sums in filter(_is_any, calls):  # of every call of the layer
-                totals[path] = _add(totals.get(path), sums)
-    if missing := sorted(set(layers or ()) - totals.keys()) or (["any"] if not totals else []):
+        args, by_name = arguments_of(batch)
+        for path, sums in recorder.run(args, by_name).items():
+            totals[path] = totals[path] + sums if path in totals else sums
+    if missing := sorted(set(layers or ()) - totals.keys()):
         raise ValueError(
-            f"No dense layer {missing[0]!r} was called; those that were: {', '.join(totals)}. Give "
-            "at least one batch, and the layers' paths in the parameters."
+            f"No layer {missing[0]!r} was called that can be replaced; those that were: "
+            f"{', '.join(totals) or 'none'}. Take the paths of find_layers(model, ...)."
         )
-    result = {}
-    for path, (count, mean, scatter) in totals.items():
-        try:
-            moment = scatter / count + np.outer(mean, mean)
-            result[path] = InputStatistics((moment + moment.T) / 2, mean)
-        except ValueError as error:
-            raise ValueError(f"layer {path}: {error}") from error
-    return result
+    if not totals and not recorder.tables:
+        raise ValueError(
+            "There was no batch, or the model has no layer that can be replaced: give at least one "
+            "batch, and see find_layers(model, ...) for the reasons."
+        )
+    return {path: _statistics(path, sums) for path, sums in totals.items()}
 
 
-def _sums(inputs: Float[Array, "*batch inputs"]) -> tuple[Array, Array, Array, Array]:
-    """Returns count, about the mean, and about that sum and second moment of the inputs.
+class _Recorder:
+    """Runs the model on one batch after the other."""
 
-    About their mean, as float32 does not know a variance far from 0.
-    """
-    x = jnp.reshape(inputs, (-1, jnp.shape(inputs)[-1])).astype(jnp.float32)
-    about = x.mean(0)
-    x -= about
-    moment = jnp.matmul(x.T, x, precision=lax.Precision.HIGHEST)
-    return jnp.float32(len(x)), about, x.sum(0), moment
+    def __init__(
+        self, model: Any, variables: Any, layers: Collection[str] | None, options: dict[str, Any]
+    ) -> None:
+        self._model, self._variables = model, variables
+        self._layers, self._options = layers, options
+        self._jitted = jax.jit(self._record)
+        self.tables: set[str] = set()  # found when the first batch is traced
+
+    def run(self, args: tuple[Any, ...], by_name: dict[str, Any]) -> dict[str, Sums]:
+        """Returns the sums of a batch by the layers' paths, in float64."""
+        found = self._jitted(args, by_name)
+        return {path: sums.on_host() for path, sums in found.items()}
+
+    def _record(self, args: tuple[Any, ...], by_name: dict[str, Any]) -> dict[str, Sums]:
+        options = {**self._options, **by_name}
+        dense, factors = self._model, {}
+        variables, described = self._variables, self._variables
+        if isinstance(dense, CompressedModel):
+            params = nn.unbox(variables["params"])
+            tree, factors = factors_in_place(params, dense.planned(params, *args, **options))
+            described = {**variables, "params": tree}
+            dense = dense.model
+        function = ModelFunction.of(dense, described)
+
+        def run(params: Any, rest: Any, *args: Any) -> Any:
+            with nn.intercept_methods(self._mark):
+                return function.run(params, rest, *args, **options)
+
+        layers = find_layers(dense, described, *args, **options)
+        self.tables |= {path for path, layer in layers.items() if layer.is_table}
+        paths = {layer.kernel_path: path for path, layer in layers.items()}
+        kernels: dict[str, ReadKernel] = {
+            layer.kernel_path: layer.read for path, layer in layers.items() if self._wants(path)
+        }
+        wanted: dict[str, FactoredLeaf] = dict(factors)
+        arguments = (function.rest, *args)
+        found = record_inputs(run, function.params, kernels, *arguments, factors=wanted)
+        return {paths.get(path, path): sums for path, sums in found.items()}
+
+    def _wants(self, path: str) -> bool:
+        return self._layers is None or path in self._layers
+
+    def _mark(self, call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        """Marks what layers see that are factors already."""
+        path = "/".join(context.module.path)
+        is_layer = isinstance(context.module, FactoredDense) and context.method_name == "__call__"
+        if not (is_layer and self._wants(path)):
+            return call(*args, **kwargs)
+        if args:
+            return call(marked(path, args[0]), *args[1:], **kwargs)
+        return call(**{**kwargs, "inputs": marked(path, kwargs["inputs"])})
 
 
-def _is_any(sums: tuple[Array, Array, Array, Array]) -> bool:
-    return bool(sums[0] > 0)
+def _statistics(path: str, sums: Sums) -> Seen | list[InputStatistics | None]:
+    """Returns the statistics of a layer, in a list if it is a stack."""
+    if np.ndim(sums.count) == 0:
+        return _of_one(path, float(sums.count), sums.mean, sums.scatter)
+    inputs = sums.mean.shape[-1]
+    each = zip(
+        sums.count.ravel(),
+        sums.mean.reshape(-1, inputs),
+        sums.scatter.reshape(-1, inputs, inputs),
+        strict=True,
+    )
+    return [_of_one(f"{path}[{i}]", float(n), *rest) for i, (n, *rest) in enumerate(each)]
 
 
-def _add(total: _Sums | None, sums: tuple[Array, Array, Array, Array]) -> _Sums:
-    """Adds the sums of a call, in float64 (Chan, Golub & LeVeque, 1983, eq. 2.1)."""
-    count, about, rest, moment = (np.asarray(x, np.float64) for x in sums)
-    mean, scatter = about + rest / count, moment - np.outer(rest, rest) / count
-    if total is None:
-        return float(count), mean, scatter
-    before, old, sum_of_both = total[0], mean - total[1], total[0] + float(count)
-    scatter = total[2] + scatter + np.outer(old, old) * (before * count / sum_of_both)
-    return sum_of_both, total[1] + old * (count / sum_of_both), scatter
-
-
-def _wanted(path: str, layers: Collection[str] | None) -> bool:
-    return layers is None or path in layers
+def _of_one(name: str, count: float, mean: Any, scatter: Any) -> InputStatistics | None:
+    if count == 0 or (not np.any(mean) and not np.any(scatter)):
+        what = "is not reached" if count == 0 else "sees nothing but zeros"
+        _log.warning("Layer %s %s on these inputs, so that there are no statistics.", name, what)
+        return None
+    moment = scatter / count + np.outer(mean, mean)
+    try:
+        return InputStatistics((moment + moment.T) / 2, mean)
+    except ValueError as error:
+        raise ValueError(f"layer {name}: {error}") from error

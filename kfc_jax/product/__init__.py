@@ -2,6 +2,7 @@
 
 - `kronecker_matmul`: `x @ kernel`, factor by factor.
 - `low_rank_matmul`: `x @ u @ v` for two thin matrices.
+- `kernel_matmul`: `x @ kernel` for a layer's arrays, of whatever kind.
 - `materialize`: the dense kernel that factors stand for.
 - `dense_kernel`: the dense kernel that a layer's arrays stand for, of whatever kind.
 - `explain`, `Explanation`: how a product will be done, and what it costs.
@@ -12,6 +13,7 @@
 
 from kfc_jax.product.explanation import Explanation, explain
 from kfc_jax.product.form_dense import dense_kernel
+from kfc_jax.product.kernel_product import kernel_matmul
 from kfc_jax.product.low_rank import low_rank_matmul
 from kfc_jax.product.matmul import Factors, kronecker_matmul, materialize
 from kfc_jax.product.native import unavailable as native_unavailable
@@ -23,6 +25,7 @@ __all__ = [
     "Factors",
     "dense_kernel",
     "explain",
+    "kernel_matmul",
     "kronecker_matmul",
     "low_rank_matmul",
     "materialize",
