@@ -15,7 +15,7 @@
 from kfc_jax.compress.budget import Budget
 from kfc_jax.compress.checkpoint import Checkpoint
 from kfc_jax.compress.conversion import convert, to_dense
-from kfc_jax.compress.find_layers import dense_layers, find_layers
+from kfc_jax.compress.model_layers import dense_layers, find_layers
 from kfc_jax.compress.plan import CompressionPlan
 from kfc_jax.compress.planner import plan_compression
 from kfc_jax.compress.reorder import reorder_units

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kfc_jax.compress.find_layers import Layer, ModelLayers
 from kfc_jax.compress.layer_arrays import kernel_arrays, planned_kernel, structure_of_layer
 from kfc_jax.compress.layer_statistics import Statistics, error_statistics_of, statistics_of
+from kfc_jax.compress.model_layers import Layer, ModelLayers
 from kfc_jax.compress.parameter_trees import copy_tree, leaves_of_layers, with_module
 from kfc_jax.compress.plan import (
     CompressionPlan,

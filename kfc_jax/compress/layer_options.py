@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from kfc_jax.compress.allocation import Front
-from kfc_jax.compress.find_layers import Layer
+from kfc_jax.compress.model_layers import Layer
 from kfc_jax.compress.options import Choice, KernelOptions
 from kfc_jax.compress.plan import LayerPlan
 

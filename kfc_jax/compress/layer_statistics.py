@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from jaxtyping import Array, Float
 
-from kfc_jax.compress.find_layers import Layer, ModelLayers
+from kfc_jax.compress.model_layers import Layer, ModelLayers
 from kfc_jax.decompose import InputStatistics
 
 Seen = InputStatistics | Float[Array | np.ndarray, "*batch inputs"] | None

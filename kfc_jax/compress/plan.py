@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from kfc_jax.compress.find_layers import MATRIX, Layer, ModelLayers, dense_layers, layer_at
 from kfc_jax.compress.layer_statistics import check_paths
+from kfc_jax.compress.model_layers import MATRIX, Layer, ModelLayers, dense_layers, layer_at
 from kfc_jax.structures import DenseStructure, LayerStructure, read_layer_structure
 from kfc_jax.text_table import text_table
 from kfc_jax.tracing import KernelAxes, ReadKernel

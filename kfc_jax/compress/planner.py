@@ -21,7 +21,6 @@ import numpy as np
 
 from kfc_jax.compress.allocation import least_cost, least_error
 from kfc_jax.compress.budget import ERROR, FLOPS, Budget
-from kfc_jax.compress.find_layers import ModelLayers, dense_layers
 from kfc_jax.compress.layer_options import LayerOptions
 from kfc_jax.compress.layer_statistics import (
     Statistics,
@@ -29,6 +28,7 @@ from kfc_jax.compress.layer_statistics import (
     error_statistics_of,
     list_layers,
 )
+from kfc_jax.compress.model_layers import ModelLayers, dense_layers
 from kfc_jax.compress.options import Choice, KernelOptions, methods
 from kfc_jax.compress.plan import CompressionPlan
 from kfc_jax.structures import DenseStructure, LayerStructure, LowRankStructure

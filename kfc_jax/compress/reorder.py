@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kfc_jax.compress.find_layers import dense_layers
 from kfc_jax.compress.layer_statistics import Statistics, check_paths, error_statistics_of
+from kfc_jax.compress.model_layers import dense_layers
 from kfc_jax.compress.parameter_trees import array_at, copy_tree
 from kfc_jax.compress.plan import Structures, structures_of
 from kfc_jax.decompose import InputStatistics, unit_order

@@ -12,9 +12,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from kfc_jax.compress.find_layers import Layer, ModelLayers, find_layers
 from kfc_jax.compress.functions import parameters_stay
 from kfc_jax.compress.layer_arrays import planned_arrays
+from kfc_jax.compress.model_layers import Layer, ModelLayers, find_layers
 from kfc_jax.compress.parameter_trees import array_at, copy_tree, leaves_of_layers, with_module
 from kfc_jax.compress.plan import CompressionPlan, LayerPlan, Structures, structures_of
 from kfc_jax.layers import layer_for

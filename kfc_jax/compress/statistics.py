@@ -10,9 +10,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from kfc_jax.compress.find_layers import find_layers
 from kfc_jax.compress.functions import ModelFunction, arguments_of
 from kfc_jax.compress.layer_statistics import Seen
+from kfc_jax.compress.model_layers import find_layers
 from kfc_jax.compress.replace import CompressedModel, factors_in_place
 from kfc_jax.decompose import InputStatistics
 from kfc_jax.layers import FactoredDense

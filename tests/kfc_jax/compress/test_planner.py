@@ -22,7 +22,7 @@ from kfc_jax import (
     to_dense,
 )
 from kfc_jax.compress.allocation import Front, least_cost, least_error
-from kfc_jax.compress.find_layers import dense_layers
+from kfc_jax.compress.model_layers import dense_layers
 from kfc_jax.compress.plan import LayerPlan
 from tests.kfc_jax.reference import dense_kernel, message_of, random_factors
 
