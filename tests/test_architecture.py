@@ -16,6 +16,7 @@ WINGS = {  # what each one may import, besides itself
     "product": ("structures",),
     "decompose": ("structures",),
     "layers": ("structures", "product"),
+    "nnx": ("structures", "layers"),
     "compress": ("structures", "product", "decompose", "layers"),
 }
 

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax.core import meta
-from flax.linen.linear import default_kernel_init
+from flax.linen.linear import default_embed_init, default_kernel_init
 from jax.nn.initializers import Initializer
 
 from kfc_jax.structures import KroneckerStructure
@@ -34,7 +34,8 @@ def factor_initializer(
 ) -> Callable[..., Any]:
     """Returns the initialiser of one factor, from the initialiser of the dense kernel.
 
-    The scale is read off ``kernel_init`` itself: but for the default (variance 1 / inputs), the
+    The scale is read off ``kernel_init`` itself: but for the defaults (variance 1 / inputs, of a
+    table of embeddings 1 / features), the
     dense kernel is drawn at initialisation, once for each factor, and its mean square measured, so
     any initialiser works; its distribution is not kept, the factors are truncated normals. If the
     dense kernel is all zeros, the first factor is zero and the others as by default, so that the
@@ -60,7 +61,8 @@ def factor_initializer(
     # A float: a layer may have more entries than a traced integer can count.
     padded = float(structure.terms[term].inputs * structure.terms[term].features)
     summands = len(structure.terms) * structure.terms[term].rank
-    default_variance = 1 / structure.inputs
+    is_table = kernel_init is default_embed_init
+    default_variance = 1 / (structure.features if is_table else structure.inputs)
 
     def std(variance: Any) -> Any:
         return (variance / summands * padded) ** (1 / (2 * len(shapes))) / math.sqrt(size)
@@ -69,7 +71,7 @@ def factor_initializer(
         key, scale_key = jax.random.split(key)
         values = jax.random.truncated_normal(key, -2, 2, shape, jnp.promote_types(dtype, "float32"))
         values /= _TRUNCATED_STD
-        if kernel_init is default_kernel_init:
+        if is_table or kernel_init is default_kernel_init:
             return (values * std(default_variance)).astype(dtype)
         dense = kernel_init(scale_key, (structure.inputs, structure.features), dtype)
         mean_square = jnp.mean(jnp.square(meta.unbox(dense).astype(values.dtype)))

@@ -1,6 +1,7 @@
 """Multiplication by a kernel that is stored as factors, in the fastest way that is known.
 
 - `kronecker_matmul`: `x @ kernel`, factor by factor.
+- `kronecker_rows`: `kernel[indices]`, from the rows of the factors alone.
 - `low_rank_matmul`: `x @ u @ v` for two thin matrices.
 - `materialize`: the dense kernel that factors stand for.
 - `dense_kernel`: the dense kernel that a layer's arrays stand for, of whatever kind.
@@ -16,6 +17,7 @@ from kfc_jax.product.low_rank import low_rank_matmul
 from kfc_jax.product.matmul import Factors, kronecker_matmul, materialize
 from kfc_jax.product.native import unavailable as native_unavailable
 from kfc_jax.product.program import STRATEGIES
+from kfc_jax.product.rows import kronecker_rows
 
 __all__ = [
     "STRATEGIES",
@@ -24,6 +26,7 @@ __all__ = [
     "dense_kernel",
     "explain",
     "kronecker_matmul",
+    "kronecker_rows",
     "low_rank_matmul",
     "materialize",
     "native_unavailable",

@@ -91,7 +91,7 @@ def kronecker_matmul(
         strategy.
     """
     x = jnp.asarray(x)
-    structure = _checked(factors, structure)
+    structure = checked_structure(factors, structure)
     check_strategy(strategy)
     if x.ndim == 0 or x.shape[-1] != structure.inputs:
         raise ValueError(
@@ -132,7 +132,7 @@ def materialize(
     Raises:
       ValueError: if the factors do not have the structure's shapes, or form no structure.
     """
-    structure = _checked(factors, structure)
+    structure = checked_structure(factors, structure)
     dtype = jnp.result_type(*(factor for term in factors for factor in term))
     kernels = [
         form_kernel(term, [gather(jnp.asarray(a, dtype)) for a in arrays], lax.Precision.HIGHEST)
@@ -143,7 +143,12 @@ def materialize(
     )
 
 
-def _checked(factors: Factors, structure: KroneckerStructure | None) -> KroneckerStructure:
+def checked_structure(factors: Factors, structure: KroneckerStructure | None) -> KroneckerStructure:
+    """Returns the structure, by default the one that the shapes of ``factors`` spell.
+
+    Raises:
+      ValueError: if the factors do not have the structure's shapes, or form no structure.
+    """
     if structure is None:
         return structure_of(factors)
     shapes = tuple(tuple(jnp.shape(factor) for factor in term) for term in factors)
