@@ -125,7 +125,7 @@ class FactoredLinear(nnx.Module):
         return outputs if bias is None else outputs + bias
 
 
-@dataclasses.dataclass(eq=False, repr=False)
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
 class KFCLinear(FactoredLinear):
     """A linear layer whose kernel is a sum of Kronecker products of small factors.
 
@@ -187,7 +187,7 @@ class KFCLinear(FactoredLinear):
         )
 
 
-@dataclasses.dataclass(eq=False, repr=False)
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
 class LowRankLinear(FactoredLinear):
     """A linear layer whose kernel is a product of two thin matrices, as in a ``LowRankDense``.
 
@@ -205,7 +205,7 @@ class LowRankLinear(FactoredLinear):
         return LowRankDense(self.out_features, rank=self.rank, parent=None, **fields)
 
 
-@dataclasses.dataclass(eq=False, repr=False)
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
 class BlockDiagonalLinear(FactoredLinear):
     """A linear layer whose kernel has equal blocks on its diagonal, as in a ``BlockDiagonalDense``.
 

@@ -55,6 +55,15 @@ def arrays_of(layer: nnx.Module, structure: LayerStructure) -> dict[str, jax.Arr
     return {name: getattr(layer, name)[...] for name in structure.array_shapes}
 
 
+class _Named(nn.Partitioned[Any]):
+    """An array with names of its axes; a parameter made of it sees to it that it lies so."""
+
+    def unbox(self, apply_constraint: bool = True) -> Any:
+        """Returns the array as it is."""
+        del apply_constraint
+        return self.value
+
+
 class _AsOfLinen:
     """An initialiser of NNX as one of linen, and arrays of linen's initialisers as parameters.
 
@@ -83,12 +92,12 @@ class _AsOfLinen:
             self._drawn = dataclasses.replace(value, raw_value=None)
             names = value.metadata.get(_SHARDING, names)
             value = value.raw_value
-        return nn.Partitioned(value, names=tuple(names)) if names else value
+        return _Named(value, names=tuple(names)) if names else value
 
     def param(self, value: Any) -> nnx.Param:
         metadata = dict(self._metadata)
         of_drawn = dict(self._drawn.metadata) if self._drawn else {}
-        if isinstance(value, nn.Partitioned):
+        if isinstance(value, _Named):
             of_drawn[_SHARDING] = value.names
             value = value.value
         if self._drawn:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +70,7 @@ def kronecker_rows(
 
 # Jitted, so that a lookup outside of jit is one program.
 @functools.partial(jax.jit, static_argnums=0, inline=True)
-def _rows(structure: KroneckerStructure, rows: Array, factors: tuple[TermFactors, ...]) -> Array:
+def _rows(structure: KroneckerStructure, rows: Array, factors: Any) -> Array:
     parts = [
         _rows_of_term(term, rows, arrays)[:, : structure.features]
         for term, arrays in zip(structure.terms, factors, strict=True)
