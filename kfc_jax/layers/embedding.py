@@ -12,9 +12,9 @@ from flax.linen.dtypes import promote_dtype
 from flax.linen.linear import PromoteDtypeFn, default_embed_init
 from flax.typing import Dtype
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Float, Integer, Real
+from jaxtyping import Array, Inexact, Integer, Num
 
-from kfc_jax.layers.linen import KFCDense
+from kfc_jax.layers.linen import KFCDense, make_arrays
 from kfc_jax.product import kronecker_matmul, kronecker_rows
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
@@ -48,8 +48,8 @@ class KFCEmbed(nn.Module):
       param_dtype: type of the parameters.
       embedding_init: initialiser of a dense table; the factors' product takes over its variance
         (see ``kfc_jax.layers.initializers``).
-      promote_dtype: function that brings the factors to one type, in ``attend`` those and the
-        query.
+      promote_dtype: function of every factor that brings it to its type, in ``attend`` of the query
+        and a factor.
       structure: the table's structure, a single term, or its text form. Default: one balanced term,
         from ``rank`` and ``num_factors``.
       rank: rank of the balanced term. Default: 8, less for small tables.
@@ -72,14 +72,12 @@ class KFCEmbed(nn.Module):
     def setup(self) -> None:
         """Makes the factors."""
         structure = self.resolve_structure()
-        self.arrays = {
-            name: self.param(name, self.array_initializer(structure, name), shape, self.param_dtype)
-            for name, shape in structure.array_shapes.items()
-        }
+        initializers = self.array_initializers(structure)
+        self.arrays = make_arrays(self, structure, initializers, self.param_dtype)
 
     def __call__(
         self, inputs: Integer[Array | np.ndarray, "*batch"]
-    ) -> Float[Array, "*batch features"]:
+    ) -> Inexact[Array, "*batch features"]:
         """Returns the rows of the table that ``inputs`` name.
 
         Negative numbers count from the end; the rows of those that are out of range are NaN. A
@@ -89,18 +87,21 @@ class KFCEmbed(nn.Module):
           ValueError: if the inputs are no integers.
         """
         promote: Any = self.promote_dtype
-        arrays = promote(*self.arrays.values(), dtype=self.dtype, inexact=False)
-        structure = self.resolve_structure()
-        return self.rows(inputs, structure, dict(zip(structure.array_shapes, arrays, strict=True)))
+        promoted = {
+            name: promote(array, dtype=self.dtype, inexact=False)[0]
+            for name, array in self.arrays.items()
+        }
+        return self.rows(inputs, self.resolve_structure(), promoted)
 
     def attend(
-        self, query: Real[Array | np.ndarray, "*batch features"]
-    ) -> Float[Array, "*batch num_embeddings"]:
+        self, query: Num[Array | np.ndarray, "*batch features"]
+    ) -> Inexact[Array, "*batch num_embeddings"]:
         """Returns the product of every query with every row, ``query @ table.T``."""
         promote: Any = self.promote_dtype
-        query, *arrays = promote(query, *self.arrays.values(), dtype=self.dtype)
-        structure = self.resolve_structure()
-        return self.scores(query, structure, dict(zip(structure.array_shapes, arrays, strict=True)))
+        promoted = {n: promote(query, a, dtype=self.dtype) for n, a in self.arrays.items()}
+        query, _ = next(iter(promoted.values()))
+        by_name = {name: array for name, (_, array) in promoted.items()}
+        return self.scores(query, self.resolve_structure(), by_name)
 
     @nn.nowrap
     def resolve_structure(self) -> KroneckerStructure:
@@ -112,9 +113,9 @@ class KFCEmbed(nn.Module):
         return self._as_dense().resolve_structure(self.num_embeddings)
 
     @nn.nowrap
-    def array_initializer(self, structure: KroneckerStructure, name: str) -> Initializer:
-        """Returns the initialiser of a factor, see ``kfc_jax.layers.initializers``."""
-        return self._as_dense().array_initializer(structure, name)
+    def array_initializers(self, structure: KroneckerStructure) -> Mapping[str, Initializer]:
+        """Returns the initialisers of the factors, see ``kfc_jax.layers.initializers``."""
+        return self._as_dense().array_initializers(structure)
 
     @nn.nowrap
     def rows(
@@ -122,7 +123,7 @@ class KFCEmbed(nn.Module):
         inputs: Integer[Array | np.ndarray, "*batch"],
         structure: KroneckerStructure,
         arrays: Mapping[str, Array],
-    ) -> Float[Array, "*batch features"]:
+    ) -> Inexact[Array, "*batch features"]:
         """Returns rows of the table that the arrays stand for."""
         inputs = jnp.asarray(inputs)
         if structure.inputs == 1 and jnp.issubdtype(inputs.dtype, jnp.integer):
@@ -132,10 +133,10 @@ class KFCEmbed(nn.Module):
     @nn.nowrap
     def scores(
         self,
-        query: Real[Array | np.ndarray, "*batch features"],
+        query: Num[Array | np.ndarray, "*batch features"],
         structure: KroneckerStructure,
         arrays: Mapping[str, Array],
-    ) -> Float[Array, "*batch num_embeddings"]:
+    ) -> Inexact[Array, "*batch num_embeddings"]:
         """Returns the product with the transposed table that the arrays stand for."""
         factors = [
             [jnp.swapaxes(factor, -1, -2) for factor in term]
@@ -145,6 +146,7 @@ class KFCEmbed(nn.Module):
             query, factors, structure=structure.transposed, strategy=self.strategy
         )
 
+    @nn.nowrap
     def _as_dense(self) -> KFCDense:
         """Returns the dense layer that sees one-hot inputs, whose kernel is the table."""
         return KFCDense(

@@ -14,7 +14,7 @@ from flax.nnx.nn.dtypes import promote_dtype
 from flax.nnx.nn.linear import default_embed_init
 from flax.typing import Dtype
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Float, Integer, Real
+from jaxtyping import Array, Inexact, Integer, Num
 
 from kfc_jax import layers
 from kfc_jax.nnx.parameters import NO_METADATA, add_kernel, arrays_of
@@ -44,8 +44,8 @@ class KFCEmbed(nnx.Module):
       dtype: type of the embeddings (default: that of the parameters).
       param_dtype: type of the parameters.
       embedding_init: initialiser of a dense table; the factors' product takes over its variance.
-      promote_dtype: function that brings the factors to one type, in ``attend`` those and the
-        query.
+      promote_dtype: function of every factor that brings it to its type, in ``attend`` of the query
+        and a factor.
       rngs: the keys; the layer takes one, as ``nnx.Embed`` does.
       embedding_metadata: metadata of all factors; names of the table's axes in ``out_sharding`` go
         to the factors as those of ``nnx.with_partitioning`` do.
@@ -82,9 +82,7 @@ class KFCEmbed(nnx.Module):
         add_kernel(
             self,
             structure,
-            lambda init, name: self.linen_layer(embedding_init=init).array_initializer(
-                structure, name
-            ),
+            lambda init: self.linen_layer(embedding_init=init).array_initializers(structure),
             embedding_init,
             dtype=self.param_dtype,
             key=rngs.params(),
@@ -107,7 +105,7 @@ class KFCEmbed(nnx.Module):
 
     def __call__(
         self, inputs: Integer[Array | np.ndarray, "*batch"], out_sharding: Any = None
-    ) -> Float[Array, "*batch features"]:
+    ) -> Inexact[Array, "*batch features"]:
         """Returns the rows of the table that ``inputs`` name.
 
         Negative numbers count from the end; the rows of those that are out of range are NaN. A
@@ -120,30 +118,34 @@ class KFCEmbed(nnx.Module):
         Raises:
           ValueError: if the inputs are no integers.
         """
-        arrays = arrays_of(self, self.table_structure)
         promote: Any = self.promote_dtype
-        promoted = promote(tuple(arrays.values()), dtype=self.dtype, inexact=False)
+        promoted = {
+            name: promote((array,), dtype=self.dtype, inexact=False)[0]
+            for name, array in arrays_of(self, self.table_structure).items()
+        }
 
         def rows(inputs: Any, arrays: Any) -> Any:
-            by_name = dict(zip(self.table_structure.array_shapes, arrays, strict=True))
-            return self.linen_layer().rows(inputs, self.table_structure, by_name)
+            return self.linen_layer().rows(inputs, self.table_structure, arrays)
 
         if out_sharding is not None:
             return jax.sharding.auto_axes(rows, out_sharding=out_sharding)(inputs, promoted)
         return rows(inputs, promoted)
 
     def attend(
-        self, query: Real[Array | np.ndarray, "*batch features"], out_sharding: Any = None
-    ) -> Float[Array, "*batch num_embeddings"]:
+        self, query: Num[Array | np.ndarray, "*batch features"], out_sharding: Any = None
+    ) -> Inexact[Array, "*batch num_embeddings"]:
         """Returns the product of every query with every row, ``query @ table.T``.
 
         Args:
           query: the queries.
           out_sharding: how the products shall lie over a mesh with explicit axes.
         """
-        arrays = arrays_of(self, self.table_structure)
         promote: Any = self.promote_dtype
-        query, *promoted = promote((query, *arrays.values()), dtype=self.dtype)
-        by_name = dict(zip(self.table_structure.array_shapes, promoted, strict=True))
-        scores = self.linen_layer().scores(query, self.table_structure, by_name)
+        promoted = {
+            name: promote((query, array), dtype=self.dtype)
+            for name, array in arrays_of(self, self.table_structure).items()
+        }
+        query, _ = next(iter(promoted.values()))
+        arrays = {name: array for name, (_, array) in promoted.items()}
+        scores = self.linen_layer().scores(query, self.table_structure, arrays)
         return scores if out_sharding is None else jax.sharding.reshard(scores, out_sharding)

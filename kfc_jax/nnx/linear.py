@@ -19,7 +19,7 @@ from flax.nnx.nn.linear import default_bias_init, default_kernel_init
 from flax.typing import DotGeneralT, Dtype, PrecisionLike
 from jax import lax
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Inexact, Num
 
 from kfc_jax.layers import BlockDiagonalDense, FactoredDense, KFCDense, LowRankDense
 from kfc_jax.nnx.parameters import NO_METADATA, add_kernel, arrays_of
@@ -69,8 +69,8 @@ class FactoredLinear(nnx.Module):
         add_kernel(
             self,
             self.kernel_structure,
-            lambda init, name: self.linen_layer(kernel_init=init).array_initializer(
-                self.kernel_structure, name
+            lambda init: self.linen_layer(kernel_init=init).array_initializers(
+                self.kernel_structure
             ),
             kernel_init,
             dtype=self.param_dtype,
@@ -92,9 +92,9 @@ class FactoredLinear(nnx.Module):
 
     def __call__(
         self,
-        inputs: Real[Array | np.ndarray, "*batch in_features"],
+        inputs: Num[Array | np.ndarray, "*batch in_features"],
         out_sharding: Any = None,
-    ) -> Float[Array, "*batch out_features"]:
+    ) -> Inexact[Array, "*batch out_features"]:
         """Returns ``inputs @ kernel + bias``.
 
         Args:
@@ -104,20 +104,24 @@ class FactoredLinear(nnx.Module):
         Raises:
           ValueError: if the inputs are not those of the kernel.
         """
-        arrays = arrays_of(self, self.kernel_structure)
         bias = None if self.bias is None else self.bias[...]
         promote: Any = self.promote_dtype  # of NumPy arrays, too
-        x, *arrays, bias = promote((inputs, *arrays.values(), bias), dtype=self.dtype)
+        promoted = {
+            name: promote((inputs, array, bias), dtype=self.dtype)
+            for name, array in arrays_of(self, self.kernel_structure).items()
+        }
+        x, _, bias = next(iter(promoted.values()))
+        arrays = {name: array for name, (_, array, _) in promoted.items()}
         if self.preferred_element_type is not None:
             # What a product of two arrays would sum in, all the products of factors are done in.
             dtype = jnp.promote_types(x.dtype, self.preferred_element_type)
-            x, *arrays = (array.astype(dtype) for array in (x, *arrays))
+            x = x.astype(dtype)
+            arrays = {name: array.astype(dtype) for name, array in arrays.items()}
         is_replaced = self.dot_general is not _DOT_GENERAL
         layer = self.linen_layer(
             precision=self.precision, dot_general=self.dot_general if is_replaced else None
         )
-        by_name = dict(zip(self.kernel_structure.array_shapes, arrays, strict=True))
-        outputs = layer.multiply(x, self.kernel_structure, by_name)
+        outputs = layer.multiply(x, self.kernel_structure, arrays)
         if self.preferred_element_type is not None:
             outputs = outputs.astype(self.preferred_element_type)
         if out_sharding is not None:
@@ -155,7 +159,8 @@ class KFCLinear(FactoredLinear):
       bias_init: initialiser of the bias.
       dot_general: replacement for ``jax.lax.dot_general``, used for every product, one factor
         after the other.
-      promote_dtype: function that brings ``(inputs, *factors, bias)`` to one type.
+      promote_dtype: function that brings ``(inputs, factor, bias)`` to one type, called for every
+        factor.
       preferred_element_type: type of the products and of the output before the bias.
       rngs: the keys; the layer takes as many as ``nnx.Linear`` does.
       kernel_metadata: metadata of all factors; names of the kernel's axes in ``out_sharding`` go to

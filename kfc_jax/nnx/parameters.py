@@ -23,7 +23,7 @@ _SHARDING = "out_sharding"  # the metadata that names the axes of an array
 def add_kernel(
     layer: nnx.Module,
     structure: LayerStructure,
-    initializer_of: Callable[[Initializer, str], Initializer],
+    initializers_of: Callable[[Initializer], Mapping[str, Initializer]],
     kernel_init: Initializer,
     *,
     dtype: Any,
@@ -35,19 +35,19 @@ def add_kernel(
     Args:
       layer: what gets them.
       structure: how the kernel is stored.
-      initializer_of: returns the initialiser of an array by its name, from that of the kernel.
+      initializers_of: returns the initialisers of the arrays by their names, from the kernel's.
       kernel_init: initialiser of a dense kernel. Axis names of its ``nnx.with_partitioning`` carry
         over to the arrays as those of linen's do.
       dtype: type of the arrays.
       key: the key that a dense layer would draw its kernel with.
       metadata: of the parameters; axis names likewise.
     """
-    names = tuple(structure.array_shapes)
-    keys = [key] if len(names) == 1 else jax.random.split(key, len(names))
+    shapes = structure.array_shapes
+    keys = [key] if len(shapes) == 1 else jax.random.split(key, len(shapes))
     dense = _AsOfLinen(kernel_init, metadata)
-    for name, key in zip(names, keys, strict=True):
-        initializer = initializer_of(dense.initializer, name)
-        setattr(layer, name, dense.param(initializer(key, structure.array_shapes[name], dtype)))
+    initializers = initializers_of(dense.initializer)
+    for key, (name, shape) in zip(keys, shapes.items(), strict=True):
+        setattr(layer, name, dense.param(initializers[name](key, shape, dtype)))
 
 
 def arrays_of(layer: nnx.Module, structure: LayerStructure) -> dict[str, jax.Array]:

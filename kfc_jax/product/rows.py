@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Inexact, Integer
 
 from kfc_jax.product.dot_general import own_dot_general
 from kfc_jax.product.factors import TermFactors
@@ -31,7 +31,7 @@ def kronecker_rows(
     factors: Factors,
     *,
     structure: KroneckerStructure | None = None,
-) -> Float[Array, "*batch features"]:
+) -> Inexact[Array, "*batch features"]:
     """Returns ``kernel[indices]`` for the kernel that ``factors`` stand for, which is not formed.
 
     Indices are taken as by ``jax.numpy.take``: negative ones count from the end, and the rows of
@@ -90,7 +90,7 @@ def _counted_from_zero(indices: Integer[Array, " rows"], count: int) -> Integer[
 
 def _rows_of_term(
     term: KroneckerTerm, rows: Integer[Array, " rows"], factors: TermFactors
-) -> Float[Array, "rows columns"]:
+) -> Inexact[Array, "rows columns"]:
     gathered = []
     for k, factor in enumerate(factors):
         faster = math.prod(n for n, _ in term.shapes[k + 1 :])
@@ -107,6 +107,6 @@ def _rows_of_term(
 
 
 def _products(
-    a: Float[Array, "rows rank columns_a"], b: Float[Array, "rows rank columns_b"]
-) -> Float[Array, "rows rank columns"]:
+    a: Inexact[Array, "rows rank columns_a"], b: Inexact[Array, "rows rank columns_b"]
+) -> Inexact[Array, "rows rank columns"]:
     return (a[..., :, None] * b[..., None, :]).reshape(*a.shape[:2], a.shape[2] * b.shape[2])
