@@ -29,7 +29,7 @@ def make_arrays(
     structure: LayerStructure,
     initializers: Mapping[str, Initializer],
     dtype: Dtype,
-) -> dict[str, Array]:
+) -> dict[str, Array | np.ndarray]:
     """Returns the arrays of a layer's kernel by their names, its parameters."""
     return {
         # Of one that is there, Flax looks at the shape alone.
