@@ -7,6 +7,7 @@ the linen layer of the same fields, and keeps the parameters.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,6 @@ from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
 from flax.nnx.nn.linear import default_bias_init, default_kernel_init
 from flax.typing import DotGeneralT, Dtype, PrecisionLike
-from jax import lax
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Inexact, Num
 
@@ -25,7 +25,8 @@ from kfc_jax.layers import BlockDiagonalDense, FactoredDense, KFCDense, LowRankD
 from kfc_jax.nnx.parameters import NO_METADATA, add_kernel, arrays_of
 from kfc_jax.structures import BlockDiagonalStructure, KroneckerStructure, KroneckerTerm
 
-_DOT_GENERAL = lax.dot_general
+# That of NNX itself: another may stand in the place of JAX's while this is imported.
+_DOT_GENERAL: Any = inspect.signature(nnx.Linear.__init__).parameters["dot_general"].default
 
 
 # Parameters are attributes besides the fields, and layers are told apart by identity, as in NNX.

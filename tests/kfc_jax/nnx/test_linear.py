@@ -1,6 +1,9 @@
 import dataclasses
 import functools
 import inspect
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +19,7 @@ from kfc_jax import BlockDiagonalDense, KFCDense, LowRankDense, add_decayed_weig
 from kfc_jax.nnx import BlockDiagonalLinear, KFCLinear, LowRankLinear
 from tests.kfc_jax.reference import dense_kernel, key, message_of
 
+ROOT = pathlib.Path(__file__).parents[3]
 LAYERS = [
     pytest.param(functools.partial(KFCLinear, structure="2:3x4*4x3"), KFCDense, id="kfc"),
     pytest.param(functools.partial(KFCLinear, rank=2, num_factors=3), KFCDense, id="3-factors"),
@@ -450,6 +454,11 @@ def test_errors_are_those_of_the_linen_layers_when_the_layer_is_made():
     assert "12 inputs" in message_of(KFCLinear(12, 12, rngs=rngs()), inputs(5, 11))
     with pytest.raises(TypeError, match="rngs"):
         KFCLinear(12, 12)
+
+
+def test_who_uses_linen_alone_does_not_load_nnx():
+    code = "import sys, kfc_jax; assert 'flax.nnx' not in sys.modules; import kfc_jax.nnx"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_layers_are_told_apart_by_identity_as_those_of_nnx_are():
