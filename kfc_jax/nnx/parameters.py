@@ -95,6 +95,7 @@ class _AsOfLinen:
         return _Named(value, names=tuple(names)) if names else value
 
     def param(self, value: Any) -> nnx.Param:
+        """Returns what an initialiser of the linen layer drew, as a parameter with its metadata."""
         metadata = dict(self._metadata)
         of_drawn = dict(self._drawn.metadata) if self._drawn else {}
         if isinstance(value, _Named):
