@@ -5,8 +5,9 @@ The names by wing; data flows downwards, from structures to compression.
 - `kfc_jax.structures`: `KroneckerStructure`, `KroneckerTerm`
 - `kfc_jax.product`: `kronecker_matmul`, `materialize`, `explain`
 - `kfc_jax.decompose`: `nearest_kronecker_sum`, `low_rank`, `spectrum`, `unit_order`
-- `kfc_jax.layers`: `KFCDense`, `LowRankDense`, `BlockDiagonalDense`, and how they train:
-  `scale_factor_updates`, `factor_multipliers`, `add_decayed_weights`
+- `kfc_jax.layers`: `KFCDense`, `LowRankDense`, `BlockDiagonalDense`, `KFCEmbed`, and how they
+  train: `scale_factor_updates`, `factor_multipliers`, `add_decayed_weights`
+- `kfc_jax.nnx`: the same layers for Flax NNX, which are in that module alone
 - `kfc_jax.compress`: `plan_compression`, `convert`, `CompressedModel`, `to_dense`, ...
 """
 
@@ -33,6 +34,7 @@ from kfc_jax.decompose import (
 from kfc_jax.layers import (
     BlockDiagonalDense,
     KFCDense,
+    KFCEmbed,
     LowRankDense,
     add_decayed_weights,
     factor_multipliers,
@@ -54,6 +56,7 @@ __all__ = [
     "Explanation",
     "InputStatistics",
     "KFCDense",
+    "KFCEmbed",
     "KroneckerStructure",
     "KroneckerSum",
     "KroneckerTerm",

@@ -10,7 +10,7 @@ import tests.runtime_checks
 
 # Before anything imports the library: every call in the tests then checks the shapes and types that
 # its annotations promise. `structures` holds no arrays, and is called too often to be checked.
-WINGS = [f"kfc_jax.{wing}" for wing in ("product", "decompose", "layers", "compress")]
+WINGS = [f"kfc_jax.{wing}" for wing in ("product", "decompose", "layers", "nnx", "compress")]
 install_import_hook(WINGS, f"{tests.runtime_checks.__name__}.checked")
 
 # The checks and a busy machine make a call slow now and then; no test is about its time.

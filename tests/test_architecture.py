@@ -17,6 +17,7 @@ WINGS = {  # what each one may import, besides itself
     "decompose": ("structures",),
     "layers": ("structures", "product"),
     "tracing": ("structures", "product"),
+    "nnx": ("structures", "layers"),
     "compress": ("structures", "product", "decompose", "layers", "tracing"),
 }
 

@@ -3,6 +3,7 @@
 - `KFCDense`: a dense layer whose kernel is a sum of Kronecker products.
 - `LowRankDense`: one whose kernel is a product of two thin matrices.
 - `BlockDiagonalDense`: one whose kernel is blocks on the diagonal.
+- `KFCEmbed`: an embedding whose table is a sum of Kronecker products.
 - `FactoredDense`: the base of such layers, with the fields of `nn.Dense`.
 - `layer_for`: the layer of a structure, of whatever kind.
 - `make_layer`: the layer that the fields of a config describe.
@@ -14,6 +15,7 @@
 """
 
 from kfc_jax.layers.block_diagonal import BlockDiagonalDense
+from kfc_jax.layers.embedding import KFCEmbed
 from kfc_jax.layers.factory import layer_for, make_layer
 from kfc_jax.layers.initializers import factor_initializer
 from kfc_jax.layers.linen import FactoredDense, KFCDense, LowRankDense
@@ -25,6 +27,7 @@ __all__ = [
     "BlockDiagonalDense",
     "FactoredDense",
     "KFCDense",
+    "KFCEmbed",
     "LowRankDense",
     "add_decayed_weights",
     "factor_initializer",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Inexact, Num
 
 from kfc_jax.layers.initializers import block_initializer
 from kfc_jax.layers.linen import FactoredDense
@@ -54,17 +54,17 @@ class BlockDiagonalDense(FactoredDense):
             )
         return structure
 
-    def array_initializer(self, structure: LayerStructure, name: str) -> Initializer:
-        """Returns the initialiser of all blocks."""
-        del structure, name
-        return block_initializer(self.kernel_init)
+    def array_initializers(self, structure: LayerStructure) -> Mapping[str, Initializer]:
+        """Returns the initialiser of all blocks, by their name."""
+        (name,) = structure.array_shapes
+        return {name: block_initializer(self.kernel_init)}
 
     def multiply(
         self,
-        inputs: Real[Array | np.ndarray, "*batch inputs"],
+        inputs: Num[Array | np.ndarray, "*batch inputs"],
         structure: LayerStructure,
         arrays: Mapping[str, Array],
-    ) -> Float[Array, "*batch features"]:
+    ) -> Inexact[Array, "*batch features"]:
         """Returns ``inputs @ kernel``, all blocks at once."""
         assert isinstance(structure, BlockDiagonalStructure)
         groups = structure.groups_of(inputs)

@@ -12,9 +12,9 @@ from flax.linen.dtypes import promote_dtype
 from flax.linen.linear import PromoteDtypeFn, default_kernel_init
 from flax.typing import DotGeneralT, Dtype, PrecisionLike
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Inexact, Num
 
-from kfc_jax.layers.initializers import factor_initializer
+from kfc_jax.layers.initializers import KernelDraw, factor_initializer
 from kfc_jax.product import kronecker_matmul, low_rank_matmul
 from kfc_jax.structures import (
     KroneckerStructure,
@@ -24,11 +24,31 @@ from kfc_jax.structures import (
 )
 
 
+def make_arrays(
+    layer: nn.Module,
+    structure: LayerStructure,
+    initializers: Mapping[str, Initializer],
+    dtype: Dtype,
+) -> dict[str, Array | np.ndarray]:
+    """Returns the arrays of a layer's kernel by their names, its parameters."""
+    return {
+        # Of one that is there, Flax looks at the shape alone.
+        name: layer.param(
+            name,
+            nn.initializers.zeros if layer.has_variable("params", name) else initializers[name],
+            shape,
+            dtype,
+        )
+        for name, shape in structure.array_shapes.items()
+    }
+
+
 class FactoredDense(nn.Module):
     """The base of layers that stand where ``nn.Dense`` stood, with all its fields.
 
     A subclass says how the kernel is stored (`resolve_structure`), how its arrays are initialised
-    (`array_initializer`), and how inputs are multiplied by them (`multiply`).
+    (`array_initializers`), and how inputs are multiplied by them (`multiply`). These are no calls
+    of the layer: Flax does not intercept them, nor list them in its tables.
 
     Attributes:
       features: the number of output features; this and the other fields have the names, the order,
@@ -46,6 +66,14 @@ class FactoredDense(nn.Module):
     dot_general: DotGeneralT | None = None
     dot_general_cls: Any = None
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Keeps Flax from taking what a subclass defines for calls of the layer."""
+        for name in ("resolve_structure", "array_initializers", "multiply"):
+            if name in cls.__dict__:
+                nn.nowrap(cls.__dict__[name])
+        super().__init_subclass__(**arguments)
+
+    @nn.nowrap
     def resolve_structure(self, inputs: int) -> LayerStructure:
         """Returns how the kernel of ``(inputs, features)`` is stored.
 
@@ -54,43 +82,43 @@ class FactoredDense(nn.Module):
         """
         raise NotImplementedError
 
-    def array_initializer(self, structure: LayerStructure, name: str) -> Initializer:
-        """Returns the initialiser of the array called ``name``."""
+    @nn.nowrap
+    def array_initializers(self, structure: LayerStructure) -> Mapping[str, Initializer]:
+        """Returns the initialisers of the arrays by their names, for one initialisation."""
         raise NotImplementedError
 
+    @nn.nowrap
     def multiply(
         self,
-        inputs: Real[Array | np.ndarray, "*batch inputs"],
+        inputs: Num[Array | np.ndarray, "*batch inputs"],
         structure: LayerStructure,
         arrays: Mapping[str, Array],
-    ) -> Float[Array, "*batch features"]:
+    ) -> Inexact[Array, "*batch features"]:
         """Returns ``inputs @ kernel`` for the kernel that the arrays stand for."""
         raise NotImplementedError
 
     @nn.compact
     def __call__(
-        self, inputs: Real[Array | np.ndarray, "*batch inputs"]
-    ) -> Float[Array, "*batch features"]:
+        self, inputs: Num[Array | np.ndarray, "*batch inputs"]
+    ) -> Inexact[Array, "*batch features"]:
         """Returns ``inputs @ kernel + bias``.
 
         Raises:
           ValueError: at trace time, if the structure does not fit the inputs and features.
         """
         structure = self.resolve_structure(jnp.shape(inputs)[-1])
-        arrays = [
-            self.param(name, self.array_initializer(structure, name), shape, self.param_dtype)
-            for name, shape in structure.array_shapes.items()
-        ]
+        arrays = make_arrays(self, structure, self.array_initializers(structure), self.param_dtype)
         bias = None
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
         promote: Any = self.promote_dtype  # of NumPy arrays, too
-        promoted = promote(inputs, *arrays, bias, dtype=self.dtype)
-        x, *arrays, bias = promoted
-        by_name = dict(zip(structure.array_shapes, arrays, strict=True))
+        promoted = {n: promote(inputs, a, bias, dtype=self.dtype) for n, a in arrays.items()}
+        x, _, bias = next(iter(promoted.values()))
+        by_name = {name: array for name, (_, array, _) in promoted.items()}
         outputs = self.multiply(x, structure, by_name)
         return outputs if bias is None else outputs + bias
 
+    @nn.nowrap
     def _dot_general_replacement(self) -> DotGeneralT | None:
         """Returns what replaces ``lax.dot_general``; of a class, one instance per product."""
         if self.dot_general_cls is not None:
@@ -126,7 +154,8 @@ class KFCDense(FactoredDense):
       kernel_init: initialiser of a dense kernel; the factors' product takes over its variance (see
         ``kfc_jax.layers.initializers``).
       bias_init: initialiser of the bias.
-      promote_dtype: function that brings ``(inputs, *factors, bias)`` to one type.
+      promote_dtype: function that brings ``(inputs, factor, bias)`` to one type, called as in
+        ``nn.Dense``, once for every factor.
       dot_general: replacement for ``jax.lax.dot_general``, used for every product, one factor
         after the other.
       dot_general_cls: class of such replacements; one instance is made for every product.
@@ -168,19 +197,22 @@ class KFCDense(FactoredDense):
             )
         return structure.fit(inputs, self.features)
 
-    def array_initializer(self, structure: LayerStructure, name: str) -> Initializer:
-        """Returns the initialiser of a factor, see ``kfc_jax.layers.initializers``."""
+    def array_initializers(self, structure: LayerStructure) -> Mapping[str, Initializer]:
+        """Returns the initialisers of the factors, see ``kfc_jax.layers.initializers``."""
         assert isinstance(structure, KroneckerStructure)
-        terms = structure.terms_of(structure.array_shapes)
-        t, k = next((t, term.index(name)) for t, term in enumerate(terms) if name in term)
-        return factor_initializer(self.kernel_init, structure, t, k)
+        draw = KernelDraw(self.kernel_init)
+        return {
+            name: factor_initializer(draw, structure, t, k)
+            for t, term in enumerate(structure.terms_of(structure.array_shapes))
+            for k, name in enumerate(term)
+        }
 
     def multiply(
         self,
-        inputs: Real[Array | np.ndarray, "*batch inputs"],
+        inputs: Num[Array | np.ndarray, "*batch inputs"],
         structure: LayerStructure,
         arrays: Mapping[str, Array],
-    ) -> Float[Array, "*batch features"]:
+    ) -> Inexact[Array, "*batch features"]:
         """Returns ``inputs @ kernel``, factor by factor."""
         assert isinstance(structure, KroneckerStructure)
         return kronecker_matmul(
@@ -224,8 +256,8 @@ class LowRankDense(FactoredDense):
             return LowRankStructure.of_default_rank(inputs, self.features)
         return LowRankStructure(inputs, self.features, self.rank)
 
-    def array_initializer(self, structure: LayerStructure, name: str) -> Initializer:
-        """Returns the initialiser of one of the two matrices.
+    def array_initializers(self, structure: LayerStructure) -> Mapping[str, Initializer]:
+        """Returns the initialisers of the two matrices.
 
         A low-rank kernel is a sum of Kronecker products of columns and rows, so that the scale is
         that of factors. Each matrix has the partitioning name of the kernel axis that it shares.
@@ -233,16 +265,19 @@ class LowRankDense(FactoredDense):
         assert isinstance(structure, LowRankStructure)
         shape = ((structure.inputs, 1), (1, structure.features))
         columns_and_rows = KroneckerStructure((KroneckerTerm(shape, structure.rank),))
-        k = list(structure.array_shapes).index(name)
-        kernel_axes = ((0, None), (None, 1))[k]
-        return factor_initializer(self.kernel_init, columns_and_rows, 0, k, kernel_axes=kernel_axes)
+        draw = KernelDraw(self.kernel_init)
+        kernel_axes = ((0, None), (None, 1))
+        return {
+            name: factor_initializer(draw, columns_and_rows, 0, k, kernel_axes=kernel_axes[k])
+            for k, name in enumerate(structure.array_shapes)
+        }
 
     def multiply(
         self,
-        inputs: Real[Array | np.ndarray, "*batch inputs"],
+        inputs: Num[Array | np.ndarray, "*batch inputs"],
         structure: LayerStructure,
         arrays: Mapping[str, Array],
-    ) -> Float[Array, "*batch features"]:
+    ) -> Inexact[Array, "*batch features"]:
         """Returns ``inputs @ u @ v``."""
         u, v = (arrays[name] for name in structure.array_shapes)
         return low_rank_matmul(

@@ -1,6 +1,7 @@
 """Multiplication by a kernel that is stored as factors, in the fastest way that is known.
 
 - `kronecker_matmul`: `x @ kernel`, factor by factor.
+- `kronecker_rows`: `kernel[indices]`, from the rows of the factors alone.
 - `low_rank_matmul`: `x @ u @ v` for two thin matrices.
 - `kernel_matmul`: `x @ kernel` for a layer's arrays, of whatever kind.
 - `materialize`: the dense kernel that factors stand for.
@@ -18,6 +19,7 @@ from kfc_jax.product.low_rank import low_rank_matmul
 from kfc_jax.product.matmul import Factors, kronecker_matmul, materialize
 from kfc_jax.product.native import unavailable as native_unavailable
 from kfc_jax.product.program import STRATEGIES
+from kfc_jax.product.rows import kronecker_rows
 
 __all__ = [
     "STRATEGIES",
@@ -27,6 +29,7 @@ __all__ = [
     "explain",
     "kernel_matmul",
     "kronecker_matmul",
+    "kronecker_rows",
     "low_rank_matmul",
     "materialize",
     "native_unavailable",

@@ -19,22 +19,24 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Float
+from jaxtyping import Array, Inexact
 
 
 class Product(abc.ABC):
     """What is static in a product of samples with factors; hashable."""
 
     @abc.abstractmethod
-    def multiply(self, x: Float[Array, "batch inputs"], factors: Any) -> Float[Array, "batch m"]:
+    def multiply(
+        self, x: Inexact[Array, "batch inputs"], factors: Any
+    ) -> Inexact[Array, "batch m"]:
         """Returns the product, by operations that have derivatives."""
 
     @abc.abstractmethod
     def gradients(
         self,
-        x: Float[Array, "batch inputs"],
+        x: Inexact[Array, "batch inputs"],
         factors: Any,
-        g: Float[Array, "batch m"],
+        g: Inexact[Array, "batch m"],
         *,
         of_samples: bool,
     ) -> tuple[Array | None, Any]:
@@ -46,8 +48,8 @@ class Product(abc.ABC):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def differentiable(
-    product: Product, x: Float[Array, "batch inputs"], factors: Any
-) -> Float[Array, "batch features"]:
+    product: Product, x: Inexact[Array, "batch inputs"], factors: Any
+) -> Inexact[Array, "batch features"]:
     """Returns ``product.multiply(x, factors)``, differentiable as this module says."""
     return product.multiply(x, factors)
 

@@ -10,12 +10,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Inexact
 
 from kfc_jax.product.dot_general import own_dot_general
 from kfc_jax.structures import KroneckerTerm
 
-TermFactors = Sequence[Float[Array | np.ndarray, "rank _ _"]]
+TermFactors = Sequence[Inexact[Array | np.ndarray, "rank _ _"]]
 """The factors of one term: a rank that all share, and a shape of its own for each."""
 
 _RANK, _BATCH = "rank", "batch"
@@ -23,11 +23,11 @@ _MAX_UNROLLED = 32  # ranks whose products are written out one by one
 
 
 def contract_in_order(
-    x: Float[Array, "batch inputs"],
+    x: Inexact[Array, "batch inputs"],
     term: KroneckerTerm,
     factors: TermFactors,
     dot: Callable[..., Array],
-) -> Float[Array, "batch features"]:
+) -> Inexact[Array, "batch features"]:
     """Multiplies by a term, factor by factor in the order of fewest FLOPs.
 
     The input has one axis per factor; each is contracted with its factor, the last contraction also
@@ -62,7 +62,7 @@ def contract_in_order(
 
 def form_kernel(
     term: KroneckerTerm, factors: TermFactors, precision: lax.PrecisionLike
-) -> Float[Array, "rows columns"]:
+) -> Inexact[Array, "rows columns"]:
     """Forms a term's kernel: products from the left, the last one a product over the ranks."""
     if term.num_factors == 1:
         return factors[0][0]
@@ -71,7 +71,9 @@ def form_kernel(
     return kernel.transpose(0, 2, 1, 3).reshape(term.inputs, term.features)
 
 
-def form_kernel_by_rows(term: KroneckerTerm, factors: TermFactors) -> Float[Array, "rows columns"]:
+def form_kernel_by_rows(
+    term: KroneckerTerm, factors: TermFactors
+) -> Inexact[Array, "rows columns"]:
     """Returns what ``form_kernel`` does, in a loop over the rows of the first factor.
 
     On a CPU this takes about half the time: each round writes its part of the kernel where it
@@ -81,7 +83,7 @@ def form_kernel_by_rows(term: KroneckerTerm, factors: TermFactors) -> Float[Arra
         return factors[0][0]
     first, rest = factors[0], _kron(factors[1:])
 
-    def rows(row: Float[Array, "rank columns_1"]) -> Float[Array, "rows_2 columns_1 columns_2"]:
+    def rows(row: Inexact[Array, "rank columns_1"]) -> Inexact[Array, "rows_2 columns_1 columns_2"]:
         if term.rank > _MAX_UNROLLED:
             part = jnp.einsum("rp,rjq->pjq", row, rest, precision=lax.Precision.HIGHEST)
             return part.transpose(1, 0, 2)
@@ -94,12 +96,12 @@ def form_kernel_by_rows(term: KroneckerTerm, factors: TermFactors) -> Float[Arra
 
 def merge_factors(
     factors: TermFactors, split: int
-) -> tuple[Float[Array, "rank rows_a columns_a"], Float[Array, "rank rows_b columns_b"]]:
+) -> tuple[Inexact[Array, "rank rows_a columns_a"], Inexact[Array, "rank rows_b columns_b"]]:
     """Forms, for every rank, the Kronecker products of the factors left and right of a split."""
     return _kron(factors[:split]), _kron(factors[split:])
 
 
-def _kron(factors: TermFactors) -> Float[Array, "rank rows columns"]:
+def _kron(factors: TermFactors) -> Inexact[Array, "rank rows columns"]:
     product: Any = functools.reduce(_kron_of_two, factors)
     return product
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Inexact
 
 from kfc_jax.product.matmul import materialize
 from kfc_jax.structures import BlockDiagonalStructure, KroneckerStructure, LayerStructure
@@ -16,7 +16,7 @@ Arrays = Mapping[str, Array | np.ndarray]
 
 
 @functools.singledispatch
-def dense_kernel(structure: LayerStructure, arrays: Arrays) -> Float[Array, "inputs features"]:
+def dense_kernel(structure: LayerStructure, arrays: Arrays) -> Inexact[Array, "inputs features"]:
     """Returns the dense kernel that a layer's arrays stand for.
 
     It is formed in float32 at least and has the promoted type of the arrays. By default it is the
@@ -42,7 +42,7 @@ def dense_kernel(structure: LayerStructure, arrays: Arrays) -> Float[Array, "inp
 @dense_kernel.register
 def _block_diagonal(
     structure: BlockDiagonalStructure, arrays: Arrays
-) -> Float[Array, "inputs features"]:
+) -> Inexact[Array, "inputs features"]:
     structure.check_shapes({name: np.shape(array) for name, array in arrays.items()})
     (blocks,) = (jnp.asarray(array) for array in arrays.values())
     count, rows, columns = blocks.shape

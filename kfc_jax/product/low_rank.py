@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Inexact, Num
 
 from kfc_jax.product.derivatives import Product, differentiable
 from kfc_jax.product.dot_general import DotGeneral, is_replaced, own_dot_general
@@ -25,13 +25,13 @@ from kfc_jax.product.sharding import is_sharded_by_type, vary_alike
 
 
 def low_rank_matmul(
-    x: Real[Array | np.ndarray, "*batch inputs"],
-    u: Real[Array | np.ndarray, "inputs rank"],
-    v: Real[Array | np.ndarray, "rank features"],
+    x: Num[Array | np.ndarray, "*batch inputs"],
+    u: Num[Array | np.ndarray, "inputs rank"],
+    v: Num[Array | np.ndarray, "rank features"],
     *,
     precision: lax.PrecisionLike = None,
     dot_general: DotGeneral | None = None,
-) -> Float[Array, "*batch features"]:
+) -> Inexact[Array, "*batch features"]:
     """Returns ``x @ u @ v``, on a CPU by a native kernel where that is faster.
 
     Works under all of JAX's transformations, as ``jax.numpy.matmul`` does, and in any type.

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Inexact, Num
 
 from kfc_jax.product.cost_model import costs_of
 from kfc_jax.product.derivatives import Product, differentiable
@@ -36,7 +36,7 @@ from kfc_jax.product.sharding import gather, is_sharded_by_type, vary_alike
 from kfc_jax.product.strategies import gradients, multiply
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
-Factors = Sequence[Sequence[Float[Array | np.ndarray, "_ _ _"]]]
+Factors = Sequence[Sequence[Inexact[Array | np.ndarray, "_ _ _"]]]
 """The factors ``(rank, n_k, m_k)`` of every term; a term has its own rank, a factor its shape."""
 
 
@@ -60,22 +60,22 @@ def structure_of(factors: Factors) -> KroneckerStructure:
 
 
 def kronecker_matmul(
-    x: Real[Array | np.ndarray, "*batch inputs"],
+    x: Num[Array | np.ndarray, "*batch inputs"],
     factors: Factors,
     *,
     structure: KroneckerStructure | None = None,
     precision: lax.PrecisionLike = None,
     dot_general: DotGeneral | None = None,
     strategy: str = "auto",
-) -> Float[Array, "*batch features"]:
+) -> Inexact[Array, "*batch features"]:
     """Returns ``x @ kernel`` for the kernel that ``factors`` stand for.
 
     Works under ``jit``, ``grad`` (any number of times), ``jvp``, ``vmap``, ``remat`` and
-    ``shard_map``, and in any float type; the result has the promoted type of ``x`` and the
-    factors. ``explain`` shows how it is done.
+    ``shard_map``, and in any type of real or complex floats; the result has the promoted type of
+    ``x`` and the factors. ``explain`` shows how it is done.
 
     Args:
-      x: the inputs ``(..., inputs)``, of any real type; leading axes may be absent or empty.
+      x: the inputs ``(..., inputs)``, of any type of numbers; leading axes may be absent or empty.
       factors: for every term a sequence of N arrays ``(rank, n_k, m_k)``.
       structure: the structure, which is needed only if the terms are padded: it tells the kernel's
         true size.
@@ -91,7 +91,7 @@ def kronecker_matmul(
         strategy.
     """
     x = jnp.asarray(x)
-    structure = _checked(factors, structure)
+    structure = checked_structure(factors, structure)
     check_strategy(strategy)
     if x.ndim == 0 or x.shape[-1] != structure.inputs:
         raise ValueError(
@@ -121,7 +121,7 @@ def kronecker_matmul(
 
 def materialize(
     factors: Factors, *, structure: KroneckerStructure | None = None
-) -> Float[Array, "inputs features"]:
+) -> Inexact[Array, "inputs features"]:
     """Returns the dense kernel that ``factors`` stand for, ``sum_t sum_r F_1 (x) ... (x) F_N``.
 
     Args:
@@ -132,7 +132,7 @@ def materialize(
     Raises:
       ValueError: if the factors do not have the structure's shapes, or form no structure.
     """
-    structure = _checked(factors, structure)
+    structure = checked_structure(factors, structure)
     dtype = jnp.result_type(*(factor for term in factors for factor in term))
     kernels = [
         form_kernel(term, [gather(jnp.asarray(a, dtype)) for a in arrays], lax.Precision.HIGHEST)
@@ -143,7 +143,12 @@ def materialize(
     )
 
 
-def _checked(factors: Factors, structure: KroneckerStructure | None) -> KroneckerStructure:
+def checked_structure(factors: Factors, structure: KroneckerStructure | None) -> KroneckerStructure:
+    """Returns the structure, by default the one that the shapes of ``factors`` spell.
+
+    Raises:
+      ValueError: if the factors do not have the structure's shapes, or form no structure.
+    """
     if structure is None:
         return structure_of(factors)
     shapes = tuple(tuple(jnp.shape(factor) for factor in term) for term in factors)
@@ -219,8 +224,8 @@ def _gradients(planned: _Planned, x: Array, factors: Any, g: Array) -> tuple[Arr
 
 
 def _factor_by_factor(
-    structure: KroneckerStructure, dot: DotGeneral, x: Float[Array, "batch inputs"], factors: Any
-) -> Float[Array, "batch features"]:
+    structure: KroneckerStructure, dot: DotGeneral, x: Inexact[Array, "batch inputs"], factors: Any
+) -> Inexact[Array, "batch features"]:
     """Contracts the whole batch with the factors of every term, one after the other."""
     outputs = []
     for term, arrays in zip(structure.terms, factors, strict=True):

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Inexact
 
 from kfc_jax.product.dot_general import own_dot_general
 from kfc_jax.product.factors import (
@@ -35,16 +35,16 @@ from kfc_jax.product.sharding import varying_axes
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
 Prepared = tuple[Array, ...]
-Factors = tuple[tuple[Float[Array, "_ _ _"], ...], ...]
+Factors = tuple[tuple[Inexact[Array, "_ _ _"], ...], ...]
 
 
 def multiply(
     program: Program,
     structure: KroneckerStructure,
     precision: lax.PrecisionLike,
-    x: Float[Array, "batch inputs"],
+    x: Inexact[Array, "batch inputs"],
     factors: Factors,
-) -> Float[Array, "batch features"]:
+) -> Inexact[Array, "batch features"]:
     """Returns ``x`` times the kernel of the program's terms.
 
     Differentiation of the result keeps ``x`` and the factors alone.
@@ -75,10 +75,10 @@ def gradients(
     program: Program,
     structure: KroneckerStructure,
     precision: lax.PrecisionLike,
-    x: Float[Array, "batch inputs"],
+    x: Inexact[Array, "batch inputs"],
     factors: Factors,
-    g: Float[Array, "batch features"],
-) -> tuple[Float[Array, "batch inputs"], Factors]:
+    g: Inexact[Array, "batch features"],
+) -> tuple[Inexact[Array, "batch inputs"], Factors]:
     """Returns the gradients of ``sum(g * multiply(...))`` by ``x`` and by the factors."""
     if program.strategy == "native":
         (a, b), transpose_merge = jax.vjp(functools.partial(_merged, program, x), factors)
@@ -248,8 +248,8 @@ def _step(
     structure: KroneckerStructure,
     precision: lax.PrecisionLike,
     prepared: Prepared,
-    x: Float[Array, "batch inputs"],
-) -> Float[Array, "batch features"]:
+    x: Inexact[Array, "batch inputs"],
+) -> Inexact[Array, "batch features"]:
     """Multiplies some samples by what was prepared."""
     dot = functools.partial(own_dot_general, precision=precision)
     if program.strategy == "materialize":
@@ -268,8 +268,8 @@ def _two_factors(
     pair: Pair,
     dot: Callable[..., Array],
     prepared: Prepared,
-    x: Float[Array, "batch inputs"],
-) -> Float[Array, "batch features"]:
+    x: Inexact[Array, "batch inputs"],
+) -> Inexact[Array, "batch features"]:
     """Multiplies by ``A`` and ``B``; see ``kfc_jax.product.planner`` for the products."""
     (n1, m1), (n2, m2) = pair
     batch = x.shape[0]
@@ -286,11 +286,11 @@ def _two_factors(
 
 def _from_left(
     dot: Callable[..., Array],
-    a: Float[Array, "rows inner"],
-    x: Float[Array, "batch inner columns"],
+    a: Inexact[Array, "rows inner"],
+    x: Inexact[Array, "batch inner columns"],
     *,
     batched: bool,
-) -> Float[Array, "batch rows columns"]:
+) -> Inexact[Array, "batch rows columns"]:
     """Returns ``a @ x[i]`` for every sample."""
     if x.shape[0] == 1:
         return dot(a, x[0], (((1,), (0,)), ((), ())))[None]

@@ -220,6 +220,16 @@ class KroneckerStructure(SumOfFactors):
         return KroneckerStructure((term,), self.inputs, self.features)
 
     @property
+    def transposed(self) -> KroneckerStructure:
+        """The structure of the transposed kernel, whose factors are those of this one transposed.
+
+        >>> KroneckerStructure.parse("8:28x32*28x30@784x955").transposed
+        KroneckerStructure.parse('8:32x28*30x28@955x784')
+        """
+        terms = (KroneckerTerm(tuple((m, n) for n, m in t.shapes), t.rank) for t in self.terms)
+        return KroneckerStructure(tuple(terms), self.features, self.inputs)
+
+    @property
     def num_products(self) -> int:
         """The number of products that are summed, over all terms."""
         return sum(term.rank for term in self.terms)

@@ -10,9 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend.core import JaxprEqn
+from jax.lax import GatherScatterMode
 
-from kfc_jax.product import kernel_matmul
-from kfc_jax.structures import LayerStructure
+from kfc_jax.product import kernel_matmul, kronecker_rows
+from kfc_jax.structures import KroneckerStructure, LayerStructure, LowRankStructure
 from kfc_jax.tracing.find import ReadKernel
 from kfc_jax.tracing.interpreter import Interpreter, Reader, result_of
 from kfc_jax.tracing.kernels import FactoredKernel, Kernel, materialized
@@ -107,6 +108,36 @@ class Replace(Reader):
         )
         inputs = reading.inputs_of(x).astype(dtype)
         return reading.outputs_of(over_stack(multiply, len(stack))(inputs, arrays))
+
+    def lookup(self, run: Interpreter, kernel: Kernel, indices: Any, equation: JaxprEqn) -> Any:
+        """Returns rows of a table; None where they are not sums of products of factors' rows."""
+        del run
+        assert isinstance(kernel, FactoredKernel)
+        first, *rest = range(len(kernel.view.axes))
+        atoms, structure = kernel.view.axes[first], kernel.structure
+        fill = equation.params["fill_value"]
+        is_row_by_row = (
+            isinstance(structure, KroneckerStructure | LowRankStructure)
+            and not kernel.stack
+            and {atom.axis for atom in atoms} == set(kernel.axes.rows)
+            and (fill is None or jnp.isnan(fill))
+        )
+        if not is_row_by_row:
+            return None
+        if equation.params["mode"] == GatherScatterMode.FILL_OR_DROP:
+            # Those below 0 are out of range here, as the program counts from the end itself.
+            indices = jnp.where(indices < 0, structure.inputs, indices)
+        else:
+            indices = jnp.clip(indices, 0, structure.inputs - 1)
+        padded = structure if isinstance(structure, KroneckerStructure) else None
+        arrays = {name: array.astype(kernel.dtype) for name, array in kernel.arrays.items()}
+        y = kronecker_rows(indices, structure.factors_of(arrays), structure=padded)
+        kept = kernel.view.of_axes(rest)
+        ordered = sorted(kept)
+        y = y.reshape(*indices.shape, *(atom.size for atom in ordered))
+        places = [indices.ndim + ordered.index(atom) for atom in kept]
+        y = y.transpose(*range(indices.ndim), *places)
+        return y.reshape(*indices.shape, *kernel.view.shape[1:])
 
 
 def _multiply_by_transposed(

@@ -4,8 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.linen.linear import default_kernel_init
+from jax.extend.core import jaxprs_in_params
 
-from kfc_jax import KroneckerStructure, materialize
+from kfc_jax import (
+    BlockDiagonalDense,
+    KFCDense,
+    KroneckerStructure,
+    LowRankDense,
+    materialize,
+)
 from kfc_jax.layers.initializers import factor_initializer
 from tests.kfc_jax.reference import dense_kernel, key
 
@@ -178,6 +185,88 @@ def test_factors_depend_on_the_key_alone():
     first, again, other = (draw(structure, init.he_normal(), key(seed))[0][0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert jnp.all(first != other)
+
+
+@pytest.mark.parametrize("text", ["1:12x10", "1:40x21@40x20"])
+@pytest.mark.parametrize("kernel_init", [default_kernel_init, init.ones, init.orthogonal()])
+def test_a_kernel_of_one_factor_is_what_the_dense_initialiser_draws(text, kernel_init):
+    structure = KroneckerStructure.parse(text)
+    ((factor,),) = draw(structure, kernel_init, key(0))
+    (rng,) = jax.random.split(key(0), 1)
+    expected = kernel_init(rng, (structure.inputs, structure.features), jnp.float32)
+    kernel = materialize([[factor]], structure=structure)
+    np.testing.assert_array_equal(kernel, expected)
+    assert jnp.sum(factor != 0) == jnp.sum(expected != 0)  # padding is zero
+
+
+@pytest.mark.parametrize("kernel_init", [default_kernel_init, init.glorot_normal()])
+def test_complex_factors_have_the_mean_square_of_the_dense_initialiser(kernel_init):
+    structure = KroneckerStructure.parse("4:8x10*12x8")
+    dense = kernel_init(key(0), (structure.inputs, structure.features), jnp.complex64)
+    keys = jax.random.split(key(0), 200)
+    ((a, b),) = jax.lax.map(lambda k: draw(structure, kernel_init, k, jnp.complex64), keys)
+    assert a.dtype == b.dtype == jnp.complex64
+    kernels = np.einsum("srij,srkl->sikjl", a, b)
+    expected = float(jnp.mean(jnp.abs(dense) ** 2))
+    assert np.mean(np.abs(kernels) ** 2) == pytest.approx(expected, rel=0.05)
+    assert np.mean(kernels.real**2) == pytest.approx(np.mean(kernels.imag**2), rel=0.05)
+
+
+LAYERS = [
+    KFCDense(12, structure="2:3x4*2x3*2x1+1:12x12", kernel_init=init.orthogonal()),
+    KFCDense(12, structure="1:12x12", kernel_init=init.orthogonal()),
+    LowRankDense(12, rank=2, kernel_init=init.orthogonal()),
+    BlockDiagonalDense(12, structure="blocks 3", kernel_init=init.orthogonal()),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS[:-1])
+def test_a_layer_draws_its_dense_kernel_once_and_not_again_when_it_runs(layer):
+    calls = []
+
+    def counted(*args):
+        calls.append(args[1])
+        return init.he_normal()(*args)
+
+    layer, x = layer.clone(kernel_init=counted), jnp.ones((1, 12))
+    variables = layer.init(key(0), x)
+    assert len(calls) == 1
+    layer.apply(variables, x)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("is_missing", ["kernel_0_0", "kernel_0_1"])
+def test_a_layer_of_which_one_factor_is_missing_gets_that_one(is_missing):
+    layer = KFCDense(12, structure="2:3x4*4x3", kernel_init=init.he_normal())
+    params = dict(layer.init(key(0), jnp.ones((1, 12)))["params"])
+    kept = {name: leaf for name, leaf in params.items() if name != is_missing}
+    _, again = layer.apply({"params": kept}, jnp.ones((1, 12)), rngs=key(1), mutable="params")
+    assert jax.tree.map(jnp.shape, again["params"]) == jax.tree.map(jnp.shape, params)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_mapped_layers_draw_one_dense_kernel_after_the_other(layer):
+    """A batched QR decomposition is slow on a CPU, or never ends."""
+
+    def ensemble(keys):
+        return jax.vmap(lambda rng: layer.init(rng, jnp.ones((1, 12))))(keys)
+
+    keys = jax.random.split(jax.random.key(0), 3)  # of which each is drawn from alike if mapped
+    program = jax.make_jaxpr(ensemble)(keys)
+    assert {len(shape) for _, shape in decompositions(program.jaxpr)} == {2}
+    variables = jax.jit(ensemble)(keys)
+    one = jax.tree.map(lambda leaf: leaf[1], variables)
+    expected = layer.init(keys[1], jnp.ones((1, 12)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), one, expected)
+
+
+def decompositions(jaxpr):
+    """Yields the names and the operands' shapes of the decompositions in a program."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("geqrf", "householder_product", "qr"):
+            yield equation.primitive.name, equation.invars[0].aval.shape
+        for inner in jaxprs_in_params(equation.params):
+            yield from decompositions(inner)
 
 
 @pytest.mark.parametrize("wrap", [nn.with_partitioning, nn.with_logical_partitioning])

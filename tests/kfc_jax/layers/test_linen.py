@@ -399,20 +399,30 @@ def test_state_of_dot_general_cls_does_not_depend_on_the_batch():
 
 
 @each
-def test_promote_dtype_sees_inputs_parameters_and_bias(layer):
+def test_promote_dtype_is_called_as_dense_does_for_every_array(layer):
     seen = []
 
-    def promote(*args, dtype):
-        seen.append(([None if a is None else a.shape for a in args], dtype))
-        return nn.dtypes.promote_dtype(*args, dtype=dtype)
+    def promote(inputs, kernel, bias, *, dtype):
+        seen.append((inputs.shape, kernel.shape, bias.shape, dtype))
+        return nn.dtypes.promote_dtype(inputs, kernel, bias, dtype=dtype)
 
-    layer = layer(12, promote_dtype=promote, dtype=jnp.float32)
-    params = random_variables(layer, inputs(5, 12))["params"]
-    (shapes, dtype), *others = seen
-    assert not others
-    assert dtype == jnp.float32
+    layer = layer(12, promote_dtype=promote, dtype=jnp.bfloat16)
+    x = inputs(5, 12)
+    variables = random_variables(layer, x)
+    params = variables["params"]
     kernels = [params[name].shape for name in sorted(params) if name != "bias"]
-    assert shapes == [(5, 12), *kernels, (12,)]
+    assert seen == [((5, 12), kernel, (12,), jnp.bfloat16) for kernel in kernels]
+    assert layer.apply(variables, x).dtype == jnp.bfloat16
+
+
+@each
+def test_parameters_of_several_types_are_brought_to_one(layer):
+    layer, x = layer(12), inputs(5, 12, dtype=jnp.bfloat16)
+    variables = random_variables(layer, x)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables)
+    for name in variables["params"]:
+        mixed = {"params": half["params"] | {name: variables["params"][name]}}
+        assert layer.apply(mixed, x).dtype == jnp.float32
 
 
 # Flax's transformations

@@ -105,8 +105,8 @@ class RepeatedBlockDense(FactoredDense):
     def resolve_structure(self, inputs):
         return read_layer_structure(self.structure, inputs, self.features)
 
-    def array_initializer(self, structure, name):
-        return nn.initializers.lecun_normal()
+    def array_initializers(self, structure):
+        return {"kernel_repeated": nn.initializers.lecun_normal()}
 
     def multiply(self, inputs, structure, arrays):
         groups = inputs.reshape(*inputs.shape[:-1], structure.copies, -1)

@@ -49,6 +49,11 @@ READERS = {
     ),
     "cast": (lambda p, x: x @ p["w"].astype(jnp.float32)[None][0], (24, 20)),
     "jitted": (lambda p, x: jax.jit(lambda w: jax.checkpoint(jnp.dot)(x, w))(p["w"]), (24, 20)),
+    "looked up": (lambda p, x: jnp.take(p["w"], jnp.asarray([[3, -1], [23, 40]]), 0), (24, 20)),
+    "table of rows in two axes": (
+        lambda p, x: jnp.take(p["w"], jnp.asarray([3, -25]), 0),
+        (24, 5, 4),
+    ),
     "joined": (lambda p, x: x @ jnp.concatenate([p["w"], p["w"]], 1), (24, 20)),
 }
 
