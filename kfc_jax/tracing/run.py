@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import JaxprEqn
 from jax.lax import GatherScatterMode
 
@@ -120,7 +121,7 @@ class Replace(Reader):
             isinstance(structure, KroneckerStructure | LowRankStructure)
             and not kernel.stack
             and {atom.axis for atom in atoms} == set(kernel.axes.rows)
-            and (fill is None or jnp.isnan(fill))
+            and (fill is None or np.isnan(fill))
         )
         if not is_row_by_row:
             return None
