@@ -18,7 +18,7 @@ WINGS = {  # what each one may import, besides itself
     "layers": ("structures", "product"),
     "tracing": ("structures", "product"),
     "nnx": ("structures", "layers"),
-    "compress": ("structures", "product", "decompose", "layers", "tracing"),
+    "compress": ("structures", "product", "decompose", "layers", "tracing", "nnx"),
 }
 
 

@@ -3,6 +3,7 @@
 - `plan_compression`, `CompressionPlan`: the structure of every layer within a budget.
 - `Budget`: what the model may cost.
 - `convert`: new parameters, with factors in place of kernels.
+- `convert_module`: an NNX module that runs on factors.
 - `to_dense`: parameters of the dense model again.
 - `find_layers`: the layers of a model that can be replaced, found by tracing it.
 - `dense_layers`: those that bare parameters tell of by their names.
@@ -16,6 +17,7 @@ from kfc_jax.compress.budget import Budget
 from kfc_jax.compress.checkpoint import Checkpoint
 from kfc_jax.compress.conversion import convert, to_dense
 from kfc_jax.compress.model_layers import dense_layers, find_layers
+from kfc_jax.compress.modules import convert_module
 from kfc_jax.compress.plan import CompressionPlan
 from kfc_jax.compress.planner import plan_compression
 from kfc_jax.compress.reorder import reorder_units
@@ -28,6 +30,7 @@ __all__ = [
     "CompressedModel",
     "CompressionPlan",
     "convert",
+    "convert_module",
     "dense_layers",
     "find_layers",
     "input_statistics",
