@@ -6,7 +6,6 @@
 - `LayerSpec`: what one fully connected layer is made of.
 - `NO_LAYER`: the kind of a layer that is left out.
 - `frozen_layers`: the layers of a model that are not trained.
-- `READERS`: what reads the outputs of a fully connected layer, in every model.
 - `LayerCost`: what one layer costs.
 - `costs_of_layers`: the cost of every layer of a model.
 - `totals`: the cost of the whole model.
@@ -21,13 +20,12 @@ from experiments.models.layer_costs import (
     totals,
 )
 from experiments.models.layers import NO_LAYER, LayerSpec, frozen_layers
-from experiments.models.networks import READERS, make_model
+from experiments.models.networks import make_model
 from experiments.models.published import MODEL_FILE, load_published
 
 __all__ = [
     "MODEL_FILE",
     "NO_LAYER",
-    "READERS",
     "LayerCost",
     "LayerSpec",
     "cost_table",

@@ -11,8 +11,8 @@ from experiments.models.convnet import ConvNet
 from experiments.models.layers import NO_LAYER, LayerSpec
 from experiments.models.lenet5 import LeNet5
 
-READERS = {"fc1": "fc2"}
-"""In every model: what reads the outputs of a fully connected layer, see `reorder_units`."""
+_MAY_BE_LEFT_OUT = ("fc1",)
+"""Layers behind which another fully connected one can stand for them, in every model."""
 
 _MODELS = {"lenet5": LeNet5, "convnet": ConvNet}
 
@@ -41,10 +41,10 @@ def make_model(config: ConfigDict) -> nn.Module:
         if is_layer:
             try:
                 value = LayerSpec(**value)
-                if value.kind == NO_LAYER and field.name not in READERS:
+                if value.kind == NO_LAYER and field.name not in _MAY_BE_LEFT_OUT:
                     raise ValueError(
                         f"kind is {NO_LAYER!r}, but no other layer could stand for this one; only "
-                        f"{', '.join(READERS)} may be left out."
+                        f"{', '.join(_MAY_BE_LEFT_OUT)} may be left out."
                     )
             except (TypeError, ValueError) as error:
                 raise ValueError(f"model.{field.name}: {error}") from error

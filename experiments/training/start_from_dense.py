@@ -6,9 +6,10 @@ fully connected layers are made of.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -17,14 +18,15 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from experiments.data import ImageSet
-from experiments.models import NO_LAYER, READERS, LayerCost
+from experiments.models import NO_LAYER, LayerCost, make_model
 from experiments.runs import FinishedRun
 from experiments.system import shardings
 from experiments.training.trained_model import TrainedModel
-from kfc_jax import InputStatistics, convert, reorder_units, to_dense
-from kfc_jax.compress import dense_layers, input_statistics
+from kfc_jax import InputStatistics, convert, find_layers, reorder_units, to_dense
+from kfc_jax.compress import ModelLayers, input_statistics
 from kfc_jax.structures import DenseStructure, layer_kinds
 
+_FEW_IMAGES = 8  # on which a model with reordered units is compared with what it was
 _MOST_IMAGES = 20_000  # that tell what layers see: many times the inputs of a layer
 
 
@@ -102,30 +104,49 @@ def decompose(
     before, after = structures_of(source.costs), structures_of(costs)
     changed = {name: text for name, text in after.items() if text != before[name]}
     dense = to_dense(source.variables["params"], {name: before[name] for name in changed})
+    variables = {**source.variables, "params": dense}
     if reordered:
-        are_dense = {
-            name for name in before if before[name] == DenseStructure.kind or name in changed
-        }
-        readers = {name: reader for name, reader in READERS.items() if {name, reader} <= are_dense}
-        dense, statistics = reorder_units(
-            dense, changed, readers, statistics=statistics, weighted=weighted
+        found = _dense_layers(source, variables, changed)
+        reordered_layers, moved = reorder_units(
+            found, changed, statistics=statistics, weighted=weighted
         )
+        assert moved is not None
+        variables, statistics = reordered_layers.variables, moved
+        dense = variables["params"]
     params, reports = convert(dense, changed, statistics=statistics if weighted else None)
-    before_and_after = dense_layers(dense), dense_layers(to_dense(params, changed))
+    after_it = to_dense(params, changed)
     layers = {
         name: {
             "structure": after[name],
             "relative_error": report.relative_error,
-            "output_error": statistics[name].output_error(
-                *(found[name].kernel for found in before_and_after),
-                has_bias=before_and_after[0][name].bias is not None,
-            ),
+            "output_error": _output_error(statistics[name], dense[name], after_it[name]),
         }
         for name, report in reports.items()
     }
     replicated, _ = shardings()
-    params, batch_stats = jax.device_put((params, source.variables["batch_stats"]), replicated)
+    params, batch_stats = jax.device_put((params, variables["batch_stats"]), replicated)
     return Start(params, batch_stats, layers, time.perf_counter() - started)
+
+
+def _dense_layers(
+    source: TrainedModel, variables: Mapping[str, Any], names: Collection[str]
+) -> ModelLayers:
+    """Returns the layers of the source's model, in which the named ones are dense."""
+    config = copy.deepcopy(source.run.config.model)
+    for name in names:
+        config[name].kind = DenseStructure.kind
+    images = jax.random.uniform(jax.random.key(0), (_FEW_IMAGES, *config.image_shape))
+    return find_layers(make_model(config), variables, images, train=False)
+
+
+def _output_error(
+    seen: InputStatistics | None, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> float | None:
+    """Returns the error of a layer's output; None if it saw nothing but zeros."""
+    if seen is None:
+        return None
+    kernels = before[DenseStructure.parameter], after[DenseStructure.parameter]
+    return seen.output_error(*kernels, has_bias="bias" in before)
 
 
 def dense_params(source: TrainedModel) -> Any:

@@ -6,7 +6,7 @@
 - `convert_module`: an NNX module that runs on factors.
 - `to_dense`: parameters of the dense model again.
 - `find_layers`: the layers of a model that can be replaced, found by tracing it.
-- `dense_layers`: those that bare parameters tell of by their names.
+- `ModelLayers`: these layers, and why others cannot be.
 - `input_statistics`: what the layers see.
 - `reorder_units`: the order of units that suits the structures.
 - `CompressedModel`: a model of dense layers, run with the new parameters.
@@ -16,7 +16,7 @@
 from kfc_jax.compress.budget import Budget
 from kfc_jax.compress.checkpoint import Checkpoint
 from kfc_jax.compress.conversion import convert, to_dense
-from kfc_jax.compress.model_layers import dense_layers, find_layers
+from kfc_jax.compress.model_layers import ModelLayers, find_layers
 from kfc_jax.compress.modules import convert_module
 from kfc_jax.compress.plan import CompressionPlan
 from kfc_jax.compress.planner import plan_compression
@@ -29,9 +29,9 @@ __all__ = [
     "Checkpoint",
     "CompressedModel",
     "CompressionPlan",
+    "ModelLayers",
     "convert",
     "convert_module",
-    "dense_layers",
     "find_layers",
     "input_statistics",
     "plan_compression",

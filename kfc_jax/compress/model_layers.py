@@ -8,7 +8,7 @@ are stored as `nn.Dense` stores them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -106,6 +106,21 @@ class Layer:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Traced:
+    """What was traced: a model with inputs.
+
+    Attributes:
+      run: the function of ``(params, rest, *args)``.
+      rest: what the model keeps beside its parameters.
+      args: the inputs.
+    """
+
+    run: Callable[..., Any]
+    rest: Any
+    args: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class ModelLayers(Mapping[str, Layer]):
     """The layers of a model that can be replaced, by path, and why others cannot.
 
@@ -113,13 +128,24 @@ class ModelLayers(Mapping[str, Layer]):
       params: the parameters, nested dictionaries.
       layers: the layers by their paths.
       others: for every other array of two axes or more, by its path, why it is no such layer.
-      is_traced: whether the model was traced; if not, layers were found by their names alone.
+      traced: the model with the inputs that it was traced with; None if layers were found by their
+        names alone.
     """
 
     params: Any
     layers: Mapping[str, Layer]
     others: Mapping[str, str]
-    is_traced: bool
+    traced: Traced | None = None
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether the model was traced."""
+        return self.traced is not None
+
+    @property
+    def variables(self) -> Any:
+        """The variables of a linen module, with these parameters."""
+        return {"params": self.params, **(self.traced.rest if self.traced else {})}
 
     def __getitem__(self, path: str) -> Layer:
         return self.layers[path]
@@ -177,7 +203,16 @@ def find_layers(model: Any, variables: Any = None, *args: Any, **kwargs: Any) ->
             layers[layer.path] = layer
     biases = {"/".join((*map(str, each.keys), _BIAS)) for each in layers.values()}
     others = {path: why for path, why in reasons.items() if path not in biases}
-    return ModelLayers(function.params, layers, others, is_traced=True)
+    traced = Traced(run, function.rest, args)
+    return ModelLayers(function.params, layers, others, traced)
+
+
+def find_layers_again(layers: ModelLayers, params: Any, rest: Any) -> ModelLayers:
+    """Returns the layers of the same model with other arrays of the same shapes."""
+    assert layers.traced is not None
+    new = {path: layer_at(params, path, layer.name, layer.read) for path, layer in layers.items()}
+    traced = dataclasses.replace(layers.traced, rest=rest)
+    return ModelLayers(params, new, layers.others, traced)
 
 
 def key_paths(params: Any) -> list[tuple[tuple[Any, ...], Any]]:
@@ -246,4 +281,4 @@ def dense_layers(params: Mapping[str, Any] | ModelLayers) -> ModelLayers:
                 for name, array in arrays.items()
                 if np.ndim(array) > 1
             }
-    return ModelLayers(params, layers, others, is_traced=False)
+    return ModelLayers(params, layers, others)

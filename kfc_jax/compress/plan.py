@@ -294,4 +294,4 @@ def planned_layers(params: Any, plan: Structures) -> ModelLayers:
     for planned in plan.layers:
         if planned.shape:
             layers |= {planned.path: layer_at(params, planned.path, planned.name, planned.read)}
-    return ModelLayers(params, layers, found.others, is_traced=False)
+    return ModelLayers(params, layers, found.others)

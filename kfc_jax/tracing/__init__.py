@@ -5,6 +5,7 @@
 - `run_on_factors`, `FactoredLeaf`: a model run on factors in place of kernels.
 - `record_inputs`, `Sums`: what kernels are multiplied with.
 - `marked`: inputs of a layer of another kind that are to be recorded, too.
+- `find_unit_groups`: the axes of arrays that count the same units.
 - `leaves_by_path`: the arrays of a tree by their paths.
 """
 
@@ -14,6 +15,7 @@ from kfc_jax.tracing.record import marked, record_inputs
 from kfc_jax.tracing.records import Sums
 from kfc_jax.tracing.run import FactoredLeaf, run_on_factors
 from kfc_jax.tracing.trees import leaves_by_path
+from kfc_jax.tracing.unit_groups import find_unit_groups
 
 __all__ = [
     "FactoredLeaf",
@@ -21,6 +23,7 @@ __all__ = [
     "ReadKernel",
     "Sums",
     "find_kernels",
+    "find_unit_groups",
     "leaves_by_path",
     "marked",
     "record_inputs",
