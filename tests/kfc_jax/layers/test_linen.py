@@ -548,6 +548,25 @@ def test_partitioning_names_of_blocks_go_to_their_rows_and_columns():
     assert specs(variables) == {"kernel_blocks": (None, "rows", "columns"), "bias": ("columns",)}
 
 
+def test_the_first_of_three_names_is_that_of_ranks_and_blocks():
+    names = ("ranks", "rows", "columns")
+    kernel_init = nn.with_logical_partitioning(nn.initializers.lecun_normal(), names)
+    expected = {
+        functools.partial(KFCDense, structure="2:3x4*4x3"): {
+            "kernel_0_0": ("ranks", "rows", "columns"),
+            "kernel_0_1": ("ranks", None, None),
+        },
+        functools.partial(LowRankDense, rank=2): {
+            "kernel_u": ("rows", "ranks"),
+            "kernel_v": ("ranks", "columns"),
+        },
+        functools.partial(BlockDiagonalDense, structure="blocks 3"): {"kernel_blocks": names},
+    }
+    for make, wanted in expected.items():
+        layer = make(12, use_bias=False, kernel_init=kernel_init)
+        assert specs(jax.eval_shape(layer.init, key(0), inputs(5, 12))) == wanted
+
+
 @each
 def test_partitioned_parameters_compute_the_same(layer):
     x = inputs(5, 12)
