@@ -17,7 +17,8 @@ install_import_hook(WINGS, f"{tests.runtime_checks.__name__}.checked")
 hypothesis.settings.register_profile("no_deadline", deadline=None)
 hypothesis.settings.load_profile("no_deadline")
 
-_OPTIONAL = "test_peers.py"  # compares with other libraries, of which no test needs to have one
+# They are about other libraries, of which no test needs to have one.
+_OPTIONAL = ("test_peers.py", "test_qwix.py", "test_export.py")
 _skipped: list[str] = []
 
 
@@ -28,13 +29,13 @@ def pytest_xdist_auto_num_workers():
 
 def pytest_runtest_logreport(report):
     """Notes the tests that are skipped."""
-    if report.skipped and _OPTIONAL not in report.nodeid:
+    if report.skipped and not any(name in report.nodeid for name in _OPTIONAL):
         _skipped.append(report.nodeid)
 
 
 def pytest_collectreport(report):
     """Notes the files that are skipped."""
-    if report.skipped:
+    if report.skipped and not any(name in report.nodeid for name in _OPTIONAL):
         _skipped.append(report.nodeid)
 
 

@@ -25,6 +25,13 @@ from kfc_jax.structures import KroneckerStructure
 
 _TRUNCATED_STD = 0.87962566103423978  # of a standard normal cut off at two deviations
 
+RANK = "rank"
+"""In place of a kernel axis: the axis that a factor's ranks, or blocks, are counted along."""
+
+KernelAxes = tuple[int | str | None, ...]
+"""For every axis of an array the kernel axis (0: rows, 1: columns) whose name it takes over, RANK
+for the name of that, or None."""
+
 
 class KernelDraw:
     """A dense kernel that the factors of one layer are initialised from, drawn once for all.
@@ -55,29 +62,29 @@ class KernelDraw:
         """Returns a kernel, without its metadata."""
         return self._draw(lambda kernel: kernel, key, shape, dtype)
 
-    def box_like(self, value: jax.Array, kernel_axes: tuple[int | None, ...]) -> Any:
+    def box_like(self, value: jax.Array, kernel_axes: KernelAxes) -> Any:
         """Wraps an array in the metadata of what was drawn, its axis names adapted.
 
         Args:
           value: the array.
-          kernel_axes: for every axis of it the kernel axis whose name it takes over, or None.
+          kernel_axes: what the names of its axes come from.
 
         Raises:
-          TypeError: if the metadata has not two names.
+          TypeError: if the metadata has neither two names nor three.
         """
         dense = self._metadata
         if not isinstance(dense, meta.AxisMetadata):
             return value
         names = getattr(dense, "names", None)
-        if names is None or len(names) != 2:
+        if names is None or len(names) not in (2, 3):
             raise TypeError(
                 f"kernel_init returned metadata of type {type(dense).__name__} without two axis "
                 "names; use nn.with_partitioning or nn.with_logical_partitioning with the two "
-                "names of a dense kernel's axes."
+                "names of a dense kernel's axes, after that of the ranks if they have one."
             )
-        return dense.replace(
-            value=value, names=tuple(None if axis is None else names[axis] for axis in kernel_axes)
-        )
+        *of_rank, rows, columns = names
+        by_axis = {0: rows, 1: columns, RANK: of_rank[0] if of_rank else None, None: None}
+        return dense.replace(value=value, names=tuple(by_axis[axis] for axis in kernel_axes))
 
     def _draw(
         self, of: Callable[[Any], Any], key: jax.Array, shape: tuple[int, ...], dtype: Any
@@ -100,7 +107,7 @@ def factor_initializer(
     term: int,
     factor: int,
     *,
-    kernel_axes: tuple[int | None, ...] | None = None,
+    kernel_axes: KernelAxes | None = None,
 ) -> Callable[..., Any]:
     """Returns the initialiser of one factor, from the initialiser of the dense kernel.
 
@@ -112,7 +119,7 @@ def factor_initializer(
     the product is zero but can learn. A kernel that is one factor is known: it is what
     ``kernel_init`` draws with the same key. ``nn.with_partitioning`` names ``(rows, columns)`` of
     the kernel carry over to the first factor of each term, whose indices are the slow ones; the
-    others are replicated.
+    others are replicated. Of three names, ``(ranks, rows, columns)``, all factors take the first.
 
     Args:
       kernel_init: initialiser of a dense kernel ``(inputs, features)``; a `KernelDraw` of it, for
@@ -120,14 +127,14 @@ def factor_initializer(
       structure: structure of the kernel.
       term: index of the term.
       factor: index of the factor in the term.
-      kernel_axes: for every axis of the factor, the kernel axis (0: rows, 1: columns) whose
-        partitioning name it takes over, or None. Default: as said above.
+      kernel_axes: what the partitioning names of the factor's axes come from. Default: as said
+        above.
 
     Returns:
       A function of ``(key, shape, dtype)`` that returns the factor.
     """
     if kernel_axes is None:
-        kernel_axes = (None, 0, 1) if factor == 0 else (None, None, None)
+        kernel_axes = (RANK, 0, 1) if factor == 0 else (RANK, None, None)
     shapes = structure.terms[term].shapes
     size = math.prod(shapes[factor])
     # A float: a layer may have more entries than a traced integer can count.
@@ -163,14 +170,14 @@ def block_initializer(kernel_init: Initializer) -> Callable[..., Any]:
     """Returns the initialiser of a stack of blocks, each of which is a dense kernel of its own.
 
     ``nn.with_partitioning`` names of a kernel's axes carry over to those of the blocks; the axis
-    that counts the blocks is replicated.
+    that counts the blocks is replicated, or has the first of three names.
     """
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
         draw = KernelDraw(kernel_init)
         keys = jax.random.split(key, shape[0])
         blocks = jax.vmap(lambda key: draw.kernel(key, shape[1:], dtype))(keys)
-        return draw.box_like(blocks, (None, 0, 1))
+        return draw.box_like(blocks, (RANK, 0, 1))
 
     return init
 

@@ -14,7 +14,7 @@ from flax.typing import DotGeneralT, Dtype, PrecisionLike
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Inexact, Num
 
-from kfc_jax.layers.initializers import KernelDraw, factor_initializer
+from kfc_jax.layers.initializers import RANK, KernelDraw, factor_initializer
 from kfc_jax.product import kronecker_matmul, low_rank_matmul
 from kfc_jax.structures import (
     KroneckerStructure,
@@ -266,7 +266,7 @@ class LowRankDense(FactoredDense):
         shape = ((structure.inputs, 1), (1, structure.features))
         columns_and_rows = KroneckerStructure((KroneckerTerm(shape, structure.rank),))
         draw = KernelDraw(self.kernel_init)
-        kernel_axes = ((0, None), (None, 1))
+        kernel_axes = ((0, RANK), (RANK, 1))
         return {
             name: factor_initializer(draw, columns_and_rows, 0, k, kernel_axes=kernel_axes[k])
             for k, name in enumerate(structure.array_shapes)

@@ -40,11 +40,9 @@ def contract_in_order(
         factor = factors[k]
         shared = [] if step == 0 else [_RANK]  # the state has a rank axis after the first step
         last = step == term.num_factors - 1
-        if last and not shared:  # one factor: a plain matrix, whose rank is 1
-            factor = factor[0]
-            contract, batch = (((axes.index(k),), (0,)), ((), ()))
-            new_axes = [*(a for a in axes if a != k), k]
-        elif last:
+        if last and not shared:  # one factor, whose rank is 1: an axis of the state as well
+            state, axes = state[:, None], [_BATCH, _RANK, *sides]
+        if last:
             contract = ((axes.index(_RANK), axes.index(k)), (0, 1))
             batch = ((), ())
             new_axes = [*(a for a in axes if a not in (k, _RANK)), k]

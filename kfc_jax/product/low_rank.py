@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Inexact, Num
 
 from kfc_jax.product.derivatives import Product, differentiable
@@ -21,7 +21,8 @@ from kfc_jax.product.native import (
     multiply_low_rank,
     suits_low_rank,
 )
-from kfc_jax.product.sharding import is_sharded_by_type, vary_alike
+from kfc_jax.product.sharding import gather, is_sharded_by_type, vary_alike
+from kfc_jax.product.shares import Share, axes_of, find_share, flatten_samples, shared_out
 
 
 def low_rank_matmul(
@@ -52,21 +53,40 @@ def low_rank_matmul(
             f"x of shape {x.shape} cannot be multiplied by matrices of shapes {u.shape} and "
             f"{v.shape}: they must be (..., inputs), (inputs, rank) and (rank, features)."
         )
-    *leading, inputs = x.shape
-    is_plain = (
-        dot_general is not None
-        or is_replaced()
-        or not all(isinstance(size, int) for size in leading)
-        or any(map(is_sharded_by_type, (x, u, v)))
-        or not suits_low_rank(x.dtype, u.dtype, v.dtype, rank=v.shape[0])
-    )
-    if is_plain:
-        dot = functools.partial(dot_general or lax.dot_general, precision=precision)
-        last_by_first = (((x.ndim - 1,), (0,)), ((), ()))
-        return dot(dot(x, u, last_by_first), v, last_by_first)
-    flat = x.reshape(math.prod(leading), inputs)
-    y = differentiable(_Thin(precision), *vary_alike(flat, (u.T[:, :, None], v[:, None])))
-    return y.reshape(*leading, v.shape[1])
+    is_numbered = all(isinstance(size, int) for size in x.shape[:-1])
+    if dot_general is not None or is_replaced() or not is_numbered:
+        return _one_by_one(dot_general or lax.dot_general, precision, x, u, v)
+    flat = flatten_samples(x)
+    share = find_share(flat, [axes_of(u, 0)], [axes_of(v, 1)])
+    if share is not None:
+        return _shared_out(precision, share, flat, u, v).reshape(*x.shape[:-1], v.shape[1])
+    u, v = gather(u), gather(v)
+    if is_sharded_by_type(x):
+        return _one_by_one(lax.dot_general, precision, x, u, v)
+    return _planned(precision, flat, (u, v)).reshape(*x.shape[:-1], v.shape[1])
+
+
+def _one_by_one(
+    dot_general: DotGeneral, precision: lax.PrecisionLike, x: Array, u: Array, v: Array
+) -> Array:
+    """Multiplies by one matrix after the other."""
+    dot = functools.partial(dot_general, precision=precision)
+    last_by_first = (((x.ndim - 1,), (0,)), ((), ()))
+    return dot(dot(x, u, last_by_first), v, last_by_first)
+
+
+def _planned(precision: lax.PrecisionLike, x: Array, matrices: tuple[Array, Array]) -> Array:
+    """Multiplies samples, by a native kernel where there can be one."""
+    u, v = matrices
+    if not suits_low_rank(x.dtype, u.dtype, v.dtype, rank=v.shape[0]):
+        return _one_by_one(own_dot_general, precision, x, u, v)
+    return differentiable(_Thin(precision), *vary_alike(x, (u.T[:, :, None], v[:, None])))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _shared_out(precision: lax.PrecisionLike, share: Share, x: Array, u: Array, v: Array) -> Array:
+    specs = PartitionSpec(share.rows), PartitionSpec(None, share.columns)
+    return shared_out(functools.partial(_planned, precision), share, x, (u, v), specs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Inexact, Num
 
 from kfc_jax.product.cost_model import costs_of
@@ -32,7 +32,8 @@ from kfc_jax.product.factors import contract_in_order, form_kernel
 from kfc_jax.product.native import host_of
 from kfc_jax.product.planner import make_plan
 from kfc_jax.product.program import Program, check_strategy
-from kfc_jax.product.sharding import gather, is_sharded_by_type, vary_alike
+from kfc_jax.product.sharding import gather, vary_alike
+from kfc_jax.product.shares import Share, axes_of, find_share, flatten_samples, shared_out
 from kfc_jax.product.strategies import gradients, multiply
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm
 
@@ -100,23 +101,28 @@ def kronecker_matmul(
             f"be {structure.inputs}."
         )
     dtype = jnp.result_type(x, *(factor for term in factors for factor in term))
-    arrays = tuple(tuple(gather(jnp.asarray(f, dtype)) for f in term) for term in factors)
-    leading = x.shape[:-1]
-    flat = gather(x.astype(dtype), keep=1 if x.ndim > 1 else 0).reshape(
-        math.prod(leading), structure.inputs
-    )
-    # A plan needs a batch in numbers (jax.export knows symbols); loops and new layouts are not for
-    # samples that are split by type; and who replaces JAX's product wants to see products.
-    is_unplanned = not isinstance(flat.shape[0], int) or is_sharded_by_type(flat) or is_replaced()
-    if dot_general is None and is_unplanned:
+    arrays = tuple(tuple(jnp.asarray(f, dtype) for f in term) for term in factors)
+    flat = flatten_samples(x.astype(dtype))
+    # A plan needs a batch in numbers (jax.export knows symbols), and who replaces JAX's product
+    # wants to see products.
+    if dot_general is None and (not isinstance(flat.shape[0], int) or is_replaced()):
         dot_general = lax.dot_general
-    if dot_general is not None:
-        dot = functools.partial(dot_general, precision=precision)
-        y = _factor_by_factor(structure, dot, flat, arrays)
+    share = None
+    if dot_general is None:
+        share = _share_of(structure, flat, arrays)
+        # Loops and new layouts are not for samples that stay split by type.
+        dot_general = lax.dot_general if share is None and axes_of(flat, 0) else None
+    if share is not None:
+        y = _shared_out(_Planned(structure, precision, strategy), share, flat, arrays)
     else:
-        flat, arrays = vary_alike(flat, arrays)
-        y = differentiable(_Planned(structure, precision, strategy), flat, arrays)
-    return y.reshape(*leading, structure.features)
+        flat, arrays = gather(flat, keep=1), jax.tree.map(gather, arrays)
+        if dot_general is not None:
+            dot = functools.partial(dot_general, precision=precision)
+            y = _factor_by_factor(structure, dot, flat, arrays)
+        else:
+            planned = _Planned(structure, precision, strategy)
+            y = differentiable(planned, *vary_alike(flat, arrays))
+    return y.reshape(*x.shape[:-1], structure.features)
 
 
 def materialize(
@@ -198,12 +204,53 @@ class _Planned(Product):
         }
         if len(set(plans.values())) == 1:
             return run(plans["cpu"], x, *arrays)
-        default = functools.partial(run, plans.pop("cuda"))
-        special = {platform: functools.partial(run, plan) for platform, plan in plans.items()}
+        # One branch for each plan: JAX joins those that are the same function.
+        branches = {plan: functools.partial(run, plan) for plan in plans.values()}
+        default = branches[plans.pop("cuda")]
+        special = {platform: branches[plan] for platform, plan in plans.items()}
+        special = {platform: run for platform, run in special.items() if run is not default}
         return lax.platform_dependent(x, *arrays, default=default, **special)
 
 
+def _share_of(structure: KroneckerStructure, x: Array, factors: Any) -> Share | None:
+    """Returns how a product is shared out over a mesh, by the first factor of every term."""
+    firsts = [factors_of_term[0] for factors_of_term in factors]
+    rows = [axes_of(first, 1) for first in firsts]
+    columns = [axes_of(first, 2) for first in firsts]
+    if structure.is_padded:  # what is cut off lies on one device
+        rows, columns = [()], [()]
+    share = find_share(x, rows, columns)
+    if share is not None and not _is_possible(structure, share):
+        share = find_share(x, [()], [()])
+    return share
+
+
+def _is_possible(structure: KroneckerStructure, share: Share) -> bool:
+    """Says whether shares of the terms have ranks that are of use, as those of terms must."""
+    return all(
+        t.rank <= KroneckerTerm(_shapes_of_share(t, share)).max_rank for t in structure.terms
+    )
+
+
+def _shapes_of_share(term: KroneckerTerm, share: Share) -> tuple[tuple[int, int], ...]:
+    (n, m), *others = term.shapes
+    return (n // share.parts(share.rows), m // share.parts(share.columns)), *others
+
+
 # Jitted, so that a call outside of jit does not trace and compile anew each time.
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _shared_out(planned: _Planned, share: Share, x: Array, factors: Any) -> Array:
+    """Every device has a structure, and so a plan, of its own."""
+    structure = planned.structure
+    if share.rows or share.columns:
+        shapes = [(_shapes_of_share(term, share), term.rank) for term in structure.terms]
+        structure = KroneckerStructure(tuple(KroneckerTerm(*term) for term in shapes))
+    local = dataclasses.replace(planned, structure=structure)
+    first = PartitionSpec(None, share.rows, share.columns)
+    specs = tuple((first, *(PartitionSpec() for _ in term[1:])) for term in factors)
+    return shared_out(functools.partial(differentiable, local), share, x, factors, specs)
+
+
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _multiply(planned: _Planned, x: Array, factors: Any) -> Array:
     def run(plan: tuple[Program, ...], x: Array, factors: Any) -> Array:

@@ -5,6 +5,7 @@ what they see, nor what they saw for the plain products afterwards.
 """
 
 import contextlib
+import types
 
 import jax
 import jax.numpy as jnp
@@ -161,6 +162,41 @@ print(text.count("dot_general"))
 def test_an_import_while_an_interceptor_is_there_takes_jaxs_own_product():
     # One product with the kernel that is formed; unplanned there would be one with each factor.
     assert python("-c", LATE, KFC_JAX_NATIVE="1").splitlines()[-1] == "1"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_another_code_in_the_very_function_is_seen_and_leaves_no_trace(strategy):
+    """As Qwix does it."""
+    structure = KroneckerStructure.parse(f"2:9x5*3x{4 + STRATEGIES.index(strategy)}")
+    call, expected = product_of(structure, strategy)
+    own = PLAIN.__code__
+    plain = types.FunctionType(own, PLAIN.__globals__, closure=PLAIN.__closure__)
+    plain.__defaults__, plain.__kwdefaults__ = PLAIN.__defaults__, PLAIN.__kwdefaults__
+    seen = []
+    _FOR_ANOTHER_CODE.append(lambda *a, **k: (seen.append(a[0].shape), plain(*a, **k))[1])
+    assert error(call(), expected) < 1e-5
+    PLAIN.__code__ = _another_code()
+    PLAIN.__globals__["_for_another_code"] = _FOR_ANOTHER_CODE
+    try:
+        assert error(call(), expected) < 1e-5
+    finally:
+        PLAIN.__code__ = own
+        del PLAIN.__globals__["_for_another_code"]
+        _FOR_ANOTHER_CODE.clear()
+    count = len(seen)
+    assert count
+    assert error(call(), expected) < 1e-5
+    assert len(seen) == count
+
+
+_FOR_ANOTHER_CODE = []
+
+
+def _another_code():
+    def another(*arguments, **options):
+        return _for_another_code[0](*arguments, **options)
+
+    return another.__code__
 
 
 def test_one_who_only_looks_changes_nothing():
