@@ -9,7 +9,7 @@ in expectation, the balanced scaling that a decomposition gives too:
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -55,15 +55,8 @@ def factor_initializer(
     """
     if kernel_axes is None:
         kernel_axes = (None, 0, 1) if factor == 0 else (None, None, None)
-    shapes = structure.terms[term].shapes
-    size = math.prod(shapes[factor])
-    # A float: a layer may have more entries than a traced integer can count.
-    padded = float(structure.terms[term].inputs * structure.terms[term].features)
-    summands = len(structure.terms) * structure.terms[term].rank
     default_variance = 1 / structure.inputs
-
-    def std(variance: Any) -> Any:
-        return (variance / summands * padded) ** (1 / (2 * len(shapes))) / math.sqrt(size)
+    std = functools.partial(structure.factor_scale, term, factor)
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
         key, scale_key = jax.random.split(key)

@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 from kfc_jax.structures.kronecker_term import (
     EXAMPLE,
@@ -259,6 +259,17 @@ class KroneckerStructure(SumOfFactors):
     def reduction(self) -> float:
         """The fraction of the dense kernel's parameters that is saved, of this kernel alone."""
         return 1 - self.num_parameters / self.dense_parameters
+
+    def factor_scale(self, term: int, factor: int, variance: Any) -> Any:
+        """Returns the standard deviation of a factor's entries that gives a kernel's ``variance``.
+
+        Every term has the same part of the variance, and all factors of a term the same norm.
+        """
+        shapes = self.terms[term].shapes
+        # A float: a layer may have more entries than a traced integer can count.
+        size = float(self.terms[term].inputs * self.terms[term].features)
+        of_product = variance / (len(self.terms) * self.terms[term].rank) * size
+        return of_product ** (1 / (2 * len(shapes))) / math.sqrt(math.prod(shapes[factor]))
 
     def materialized_terms(self, batch: int) -> tuple[bool, ...]:
         """Says for each term whether forming it densely first needs fewer FLOPs at this batch.
