@@ -13,6 +13,11 @@ import math
 from collections.abc import Iterable
 from typing import Any, cast
 
+from kfc_jax.structures.kronecker_padding import (
+    needs_no_padding,
+    say_padding,
+    with_digits_mended,
+)
 from kfc_jax.structures.kronecker_term import (
     EXAMPLE,
     KroneckerTerm,
@@ -169,8 +174,12 @@ class KroneckerStructure(SumOfFactors):
     def fit(self, inputs: int, features: int) -> KroneckerStructure:
         """Returns this structure for a kernel of ``(inputs, features)``, padded where larger.
 
+        Padding of a size that would split well without it is logged, once, unless the structure
+        says its size behind ``@``.
+
         Raises:
-          ValueError: if it does not fit: smaller than the kernel, or over 5% larger.
+          ValueError: if it does not fit: smaller than the kernel, or over 5% larger; or if it is
+            larger by a mistyped digit: one other digit would make it exact.
         """
         if (self.inputs, self.features) == (inputs, features):
             return self
@@ -179,7 +188,19 @@ class KroneckerStructure(SumOfFactors):
                 f"Structure '{self}' is for a kernel of {self.inputs}x{self.features}, but the "
                 f"layer's is {inputs}x{features}. Change the size behind '@', or leave it out."
             )
-        return KroneckerStructure(self.terms, inputs, features)
+        fitted = KroneckerStructure(self.terms, inputs, features)
+        sizes = f"{self.inputs}x{self.features}", f"{inputs}x{features}"
+        mended = tuple(with_digits_mended(term, inputs, features) for term in self.terms)
+        if mended != self.terms:
+            exact = KroneckerStructure(mended, inputs, features)
+            raise ValueError(
+                f"Structure '{self}' gives a kernel of {sizes[0]}, larger than the layer's "
+                f"{sizes[1]} by a digit. If this padding is meant, write '{fitted}'. The nearest "
+                f"structure that fits is '{exact}'."
+            )
+        if any(needs_no_padding(term, inputs, features) for term in self.terms):
+            say_padding(str(self), *sizes)
+        return fitted
 
     @classmethod
     def read(cls, text: str, inputs: int, features: int) -> KroneckerStructure:
