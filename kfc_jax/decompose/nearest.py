@@ -33,6 +33,7 @@ from kfc_jax.decompose.fit_sum import DEFAULT_SHRINKAGE, KernelFit, check_kernel
 from kfc_jax.decompose.fit_term import canonical
 from kfc_jax.decompose.input_statistics import InputStatistics, Samples, second_moment_of
 from kfc_jax.decompose.report import DecompositionReport
+from kfc_jax.decompose.unneeded import with_learnable_zeros
 from kfc_jax.structures import KroneckerStructure
 
 
@@ -53,8 +54,10 @@ def nearest_kronecker_sum(
     greater than without.
 
     The same arguments give the same factors: all factors of a product have equal norms, products
-    are sorted by falling norm, and the largest entry of every factor but the last is positive. A
-    kernel of lower rank gets factors near zero for the products that it does not need.
+    are sorted by falling norm, and the largest entry of every factor but the last is positive.
+    Products that the kernel does not need, all of them for a kernel of zeros, come last. They are
+    zero as the initialiser's products of zero are: the first factor is, and the others are random,
+    always the same, so that training can use them.
 
     Example::
 
@@ -105,7 +108,7 @@ def nearest_kronecker_sum(
     terms, errors, converged = fit.plain()
     if moment is not None:
         terms, errors, converged = fit.weighted(moment, shrinkage, terms)
-    terms = [canonical(vectors) for vectors in terms]
+    terms = with_learnable_zeros([canonical(v) for v in terms], structure, kernel, dtype)
     factors = [
         [
             jnp.asarray(v.reshape(term.rank, n, m), dtype)

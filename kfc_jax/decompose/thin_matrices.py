@@ -14,7 +14,8 @@ from kfc_jax.decompose.input_statistics import InputStatistics, Samples, second_
 from kfc_jax.decompose.report import DecompositionReport
 from kfc_jax.decompose.second_moment import moment_root
 from kfc_jax.decompose.truncated_svd import leading_singular
-from kfc_jax.structures import LowRankStructure
+from kfc_jax.decompose.unneeded import with_learnable_zeros
+from kfc_jax.structures import KroneckerStructure, KroneckerTerm, LowRankStructure
 
 
 def low_rank(
@@ -26,7 +27,8 @@ def low_rank(
     """Returns the thin matrices ``u, v`` whose product is nearest to ``kernel``.
 
     The result is the optimum, with and without statistics (Eckart & Young, 1936). The columns of
-    ``u`` and the rows of ``v`` have equal norms, sorted as in ``nearest_kronecker_sum``.
+    ``u`` and the rows of ``v`` have equal norms, sorted as in ``nearest_kronecker_sum``; where the
+    kernel's rank is lower, a column is zero and its row random, always the same, as there.
 
     Args:
       kernel: the dense kernel ``(inputs, features)``, of any floating type.
@@ -55,7 +57,8 @@ def low_rank(
         # vectors, and this is linear in the inputs.
         _, _, vh = leading_singular(moment_root(moment) @ matrix, rank)
         u = matrix @ vh.T
-    u, v = canonical([u.T, vh])
+    columns_and_rows = KroneckerStructure((KroneckerTerm(((rows, 1), (1, columns)), rank),))
+    ((u, v),) = with_learnable_zeros([canonical([u.T, vh])], columns_and_rows, matrix, dtype)
     u, v = jnp.asarray(u.T, dtype), jnp.asarray(v, dtype)
     difference = matrix - np.asarray(u, np.float64) @ np.asarray(v, np.float64)
     report = DecompositionReport.of(

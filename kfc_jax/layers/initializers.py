@@ -9,7 +9,7 @@ in expectation, the balanced scaling that a decomposition gives too:
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -136,16 +136,11 @@ def factor_initializer(
     if kernel_axes is None:
         kernel_axes = (RANK, 0, 1) if factor == 0 else (RANK, None, None)
     shapes = structure.terms[term].shapes
-    size = math.prod(shapes[factor])
-    # A float: a layer may have more entries than a traced integer can count.
-    padded = float(structure.terms[term].inputs * structure.terms[term].features)
     summands = len(structure.terms) * structure.terms[term].rank
     draw = kernel_init if isinstance(kernel_init, KernelDraw) else KernelDraw(kernel_init)
     is_table = draw.kernel_init is default_embed_init
     default_variance = 1 / (structure.features if is_table else structure.inputs)
-
-    def std(variance: Any) -> Any:
-        return (variance / summands * padded) ** (1 / (2 * len(shapes))) / math.sqrt(size)
+    std = functools.partial(structure.factor_scale, term, factor)
 
     dense_shape = (structure.inputs, structure.features)
 

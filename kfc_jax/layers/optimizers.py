@@ -10,11 +10,23 @@ Two lines of a chain differ from those for a dense network::
     )
 
 Why these multipliers: ``kfc_jax.layers.update_rule``.
+
+A factor's multiplier and its decay depend on the whole layer that it belongs to. A transform that
+sees a part of the parameters, such as one of several in ``optax.multi_transform``, may see some
+factors of a layer and not the others. It is then given the parameters of the whole model::
+
+    trained = optax.chain(
+        optax.scale_by_adam(),
+        kfc_jax.scale_factor_updates(params=params),
+        kfc_jax.add_decayed_weights(1e-4, params=params),
+        optax.scale_by_learning_rate(schedule),
+    )
+    optax.multi_transform({"trained": trained, "frozen": optax.set_to_zero()}, labels)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +34,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from kfc_jax.layers.find_factors import factors_by_layer, path_name
+from kfc_jax.layers.find_factors import factor_paths, factors_by_layer, path_name
 from kfc_jax.layers.update_rule import Update, check_rule, multipliers_by_path
 
 DEFAULT_GAIN = 0.25
@@ -40,7 +52,7 @@ class ScaleFactorUpdatesState(NamedTuple):
 
 
 def scale_factor_updates(
-    gain: float = DEFAULT_GAIN, *, update: Update = "sign"
+    gain: float = DEFAULT_GAIN, *, update: Update = "sign", params: optax.Params | None = None
 ) -> optax.GradientTransformation:
     """Multiplies the updates of factors by ``factor_multipliers``, and leaves all others alone.
 
@@ -54,15 +66,26 @@ def scale_factor_updates(
         network is about the dense network's; where the network trains at a lower rate than its
         best, 1 is better. The state does not hold it, so it may change on the way.
       update: ``sign`` or ``gradient``, see ``factor_multipliers``.
+      params: the parameters of the whole model, from which the multipliers are then computed at
+        once, and not at ``init``. Needed where the transform sees some factors of a layer and not
+        the others: those that it sees have the multipliers that they have in the whole layer.
+        Paths are those of the trees that the transform sees.
 
     Raises:
-      ValueError: if ``gain`` or ``update`` is not as said; at ``init``, if a layer lacks some of
-        its factors; at ``update``, if the updates lack factors that ``init`` saw.
+      ValueError: if ``gain`` or ``update`` is not as said, or ``params`` lacks some factors of a
+        layer; at ``init``, if the tree does and there is no ``params``, if it has a factor that
+        ``params`` has not, or if it is one vector (``optax.flatten``), in which nothing has a name;
+        at ``update``, if the updates lack factors that ``init`` saw. Not every such tree can be
+        told: without placeholders (``optax.MaskedNode``), one of two whole terms looks like a layer
+        of one.
     """
     check_rule(gain, update)
+    of_model = None if params is None else multipliers_by_path(params, update)
 
     def init(params: optax.Params) -> ScaleFactorUpdatesState:
-        return ScaleFactorUpdatesState(multipliers_by_path(params, update))
+        if of_model is None:
+            return ScaleFactorUpdatesState(multipliers_by_path(params, update))
+        return ScaleFactorUpdatesState(_of_factors(params, of_model))
 
     def apply(
         updates: optax.Updates, state: ScaleFactorUpdatesState, params: optax.Params | None = None
@@ -89,6 +112,8 @@ def scale_factor_updates(
 def add_decayed_weights(
     weight_decay: optax.ScalarOrSchedule = 0.0,
     mask: Any | Callable[[optax.Params], Any] | None = None,
+    *,
+    params: optax.Params | None = None,
 ) -> optax.GradientTransformation:
     """As ``optax.add_decayed_weights``, but factors decay so that their product does.
 
@@ -101,20 +126,21 @@ def add_decayed_weights(
       weight_decay: decay of a kernel, or a schedule of it.
       mask: tree of booleans like the parameters (or a prefix of it), or a function that makes one
         of them: what decays. Default: everything.
+      params: the parameters of the whole model, needed as in ``scale_factor_updates``.
 
     Raises:
-      ValueError: at ``update``, without ``params``, or if a layer lacks some of its factors.
+      ValueError: if ``params`` lacks some factors of a layer; at ``update``, without parameters,
+        or if these are as ``scale_factor_updates`` refuses them at ``init``.
     """
     inner = optax.add_decayed_weights(weight_decay, mask)
+    of_model = None if params is None else _factors_per_product(params)
 
     def apply(
         updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, optax.OptState]:
         if params is None:
             raise ValueError("Weight decay needs the parameters: call update(..., params).")
-        counts = {
-            f.path: len(term) for layer in factors_by_layer(params) for term in layer for f in term
-        }
+        counts = _factors_per_product(params) if of_model is None else _of_factors(params, of_model)
         shares = jax.tree_util.tree_map_with_path(
             lambda path, leaf: leaf / counts[name] if (name := path_name(path)) in counts else leaf,
             params,
@@ -122,3 +148,19 @@ def add_decayed_weights(
         return inner.update(updates, state, shares)
 
     return optax.GradientTransformation(inner.init, apply)
+
+
+def _factors_per_product(params: optax.Params) -> dict[str, int]:
+    """Returns for every factor, by its path, how many factors its product has."""
+    return {f.path: len(term) for layer in factors_by_layer(params) for term in layer for f in term}
+
+
+def _of_factors(params: optax.Params, of_model: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is known of the factors that a part of the model's parameters has."""
+    found = factor_paths(params)
+    if unknown := [path for path in found if path not in of_model]:
+        raise ValueError(
+            f"The tree has the factors {unknown}, but the whole model, params, has "
+            f"{sorted(of_model)}: pass as params= the tree that the optimizer is initialised with."
+        )
+    return {path: of_model[path] for path in found}

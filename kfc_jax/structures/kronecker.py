@@ -11,8 +11,13 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
+from kfc_jax.structures.kronecker_padding import (
+    needs_no_padding,
+    say_padding,
+    with_digits_mended,
+)
 from kfc_jax.structures.kronecker_term import (
     EXAMPLE,
     KroneckerTerm,
@@ -169,8 +174,12 @@ class KroneckerStructure(SumOfFactors):
     def fit(self, inputs: int, features: int) -> KroneckerStructure:
         """Returns this structure for a kernel of ``(inputs, features)``, padded where larger.
 
+        Padding of a size that would split well without it is logged, once, unless the structure
+        says its size behind ``@``.
+
         Raises:
-          ValueError: if it does not fit: smaller than the kernel, or over 5% larger.
+          ValueError: if it does not fit: smaller than the kernel, or over 5% larger; or if it is
+            larger by a mistyped digit: one other digit would make it exact.
         """
         if (self.inputs, self.features) == (inputs, features):
             return self
@@ -179,7 +188,19 @@ class KroneckerStructure(SumOfFactors):
                 f"Structure '{self}' is for a kernel of {self.inputs}x{self.features}, but the "
                 f"layer's is {inputs}x{features}. Change the size behind '@', or leave it out."
             )
-        return KroneckerStructure(self.terms, inputs, features)
+        fitted = KroneckerStructure(self.terms, inputs, features)
+        sizes = f"{self.inputs}x{self.features}", f"{inputs}x{features}"
+        mended = tuple(with_digits_mended(term, inputs, features) for term in self.terms)
+        if mended != self.terms:
+            exact = KroneckerStructure(mended, inputs, features)
+            raise ValueError(
+                f"Structure '{self}' gives a kernel of {sizes[0]}, larger than the layer's "
+                f"{sizes[1]} by a digit. If this padding is meant, write '{fitted}'. The nearest "
+                f"structure that fits is '{exact}'."
+            )
+        if any(needs_no_padding(term, inputs, features) for term in self.terms):
+            say_padding(str(self), *sizes)
+        return fitted
 
     @classmethod
     def read(cls, text: str, inputs: int, features: int) -> KroneckerStructure:
@@ -269,6 +290,17 @@ class KroneckerStructure(SumOfFactors):
     def reduction(self) -> float:
         """The fraction of the dense kernel's parameters that is saved, of this kernel alone."""
         return 1 - self.num_parameters / self.dense_parameters
+
+    def factor_scale(self, term: int, factor: int, variance: Any) -> Any:
+        """Returns the standard deviation of a factor's entries that gives a kernel's ``variance``.
+
+        Every term has the same part of the variance, and all factors of a term the same norm.
+        """
+        shapes = self.terms[term].shapes
+        # A float: a layer may have more entries than a traced integer can count.
+        size = float(self.terms[term].inputs * self.terms[term].features)
+        of_product = variance / (len(self.terms) * self.terms[term].rank) * size
+        return of_product ** (1 / (2 * len(shapes))) / math.sqrt(math.prod(shapes[factor]))
 
     def materialized_terms(self, batch: int) -> tuple[bool, ...]:
         """Says for each term whether forming it densely first needs fewer FLOPs at this batch.

@@ -6,18 +6,23 @@ import tracemalloc
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kfc_jax import (
     InputStatistics,
+    KFCDense,
     KroneckerStructure,
     low_rank,
     materialize,
     nearest_kronecker_sum,
     spectrum,
 )
+from kfc_jax.decompose import decompose_kernel
+from kfc_jax.layers import layer_for
+from kfc_jax.structures import read_layer_structure
 from tests.kfc_jax.reference import dense_kernel, message_of, random_factors, structures
 
 SUMS = [  # of several terms, more factors, padding
@@ -310,12 +315,49 @@ def test_factors_have_the_kernels_type(dtype):
 
 @pytest.mark.parametrize("text", ["5:6x10*8x6", *SUMS])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_kernel_of_zeros_gives_factors_of_zeros(text, weighted):
+def test_kernel_of_zeros_gives_products_of_zeros_by_their_first_factors_alone(text, weighted):
     kernel = np.zeros_like(kernel_for(text))
     x = correlated(50, kernel.shape[0]) if weighted else None
     factors, report = nearest_kronecker_sum(kernel, text, statistics=x)
-    assert all(not f.any() for arrays in factors for f in arrays)
+    assert_zero_as_the_initialiser_is(factors, text)
     assert report.relative_error == 0
+    assert set(report.sweep_errors) == {0}
+    again, _ = nearest_kronecker_sum(kernel, text, statistics=x)
+    jax.tree.map(np.testing.assert_array_equal, again, factors)
+
+
+def assert_zero_as_the_initialiser_is(factors, text):
+    """Checks the sizes of factors against those with which KFCDense starts a kernel of zeros."""
+    structure = KroneckerStructure.parse(text)
+    zeros = jax.nn.initializers.zeros
+    layer = KFCDense(structure.features, structure=structure, kernel_init=zeros, use_bias=False)
+    params = layer.init(jax.random.key(0), jnp.ones((1, structure.inputs)))["params"]
+    initial = structure.factors_of(params)
+    for term, expected in zip(factors, initial, strict=True):
+        first, *others = term
+        assert not first.any()
+        for factor, other in zip(others, expected[1:], strict=True):
+            size = np.sqrt(np.mean(np.square(factor), axis=(1, 2)))
+            np.testing.assert_allclose(size, np.std(other), rtol=0.3)
+            assert len(np.unique(factor)) == factor.size
+        for factor in others[:-1]:
+            flat = factor.reshape(len(factor), -1)
+            assert np.all(np.take_along_axis(flat, abs(flat).argmax(1)[:, None], 1) > 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_products_that_a_kernel_does_not_need_are_zero_and_can_learn(dtype):
+    few = KroneckerStructure.parse("2:6x10*8x6")
+    kernel = jnp.asarray(dense_kernel(few, random_factors(few)), dtype)
+    ((first, last),), report = nearest_kronecker_sum(kernel, "5:6x10*8x6")
+    needed = 2 if dtype == "float32" else 5  # its rounding is a part of a bfloat16 kernel
+    assert [bool(np.any(f)) for f in first] == [True] * needed + [False] * (5 - needed)
+    sizes = np.linalg.norm(np.asarray(last, np.float32).reshape(5, -1), axis=1)
+    assert np.all(sizes[needed:] > 0.3 * sizes[:needed].mean())
+    assert report.relative_error == pytest.approx(
+        error_of(kernel, [[first, last]], "5:6x10*8x6"), rel=1e-3, abs=1e-9
+    )
+    assert report.relative_error < 1e-6 or dtype == "bfloat16"
 
 
 @pytest.mark.parametrize("text", ["5:6x10*8x6", "4:4x5*4x4*3x3", "3:6x10*8x6+2:12x5*4x12"])
@@ -394,10 +436,56 @@ def test_many_rows_beside_one_fit_into_memory():
 
 
 def test_low_rank_of_a_kernel_of_zeros():
-    (u, v), report = low_rank(np.zeros((6, 5), np.float32), 2, statistics=np.ones((3, 6)))
-    assert not u.any()
-    assert not v.any()
+    kernel = np.zeros((60, 50), np.float32)
+    (u, v), report = low_rank(kernel, 4, statistics=np.ones((3, 60)))
     assert (report.relative_error, report.output_error) == (0, 0)
+    assert_zero_as_the_initialiser_is([[u.T[:, :, None], v[:, None]]], "4:60x1*1x50")
+    jax.tree.map(np.testing.assert_array_equal, low_rank(kernel, 4)[0], (u, v))
+
+
+def test_columns_that_a_kernel_of_lower_rank_does_not_need_are_zero_and_can_learn():
+    kernel = (gaussian(60, 2) @ gaussian(2, 50)).astype(np.float32)
+    (u, v), report = low_rank(kernel, 4)
+    assert u.any(axis=0).tolist() == [True, True, False, False]
+    assert np.linalg.norm(v, axis=1).min() > 0.3 * np.linalg.norm(v, axis=1).max()
+    assert report.relative_error < 1e-6
+
+
+# A kernel of zeros learns
+
+
+def learned(layer, params, x, y):
+    """The loss after 200 steps of Adam, relative to that before."""
+
+    def loss(params):
+        return jnp.mean((layer.apply({"params": params}, x) - y) ** 2)
+
+    adam = optax.adam(3e-3)
+
+    @jax.jit
+    def train(params):
+        def step(carry, _):
+            params, state = carry
+            updates, state = adam.update(jax.grad(loss)(params), state)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (params, adam.init(params)), None, length=200)[0][0]
+
+    return float(loss(train(params)) / loss(params))
+
+
+@pytest.mark.parametrize("text", ["8:8x8*8x8", "rank 8", "2:4x4*4x4*4x4+2:8x8*8x8"])
+def test_a_converted_kernel_of_zeros_learns_as_one_of_the_initialiser(text):
+    x = gaussian(256, 64).astype(np.float32)
+    y = (x @ gaussian(64, 64, seed=1) / 8).astype(np.float32)
+    structure = read_layer_structure(text, 64, 64)
+    layer = layer_for(structure, 64, use_bias=False, kernel_init=jax.nn.initializers.zeros)
+    initial = layer.init(jax.random.key(0), x)["params"]
+    converted, _ = decompose_kernel(structure, np.zeros((64, 64), np.float32))
+    assert jax.tree.map(jnp.shape, converted) == jax.tree.map(jnp.shape, initial)
+    usual, actual = (learned(layer, params, x, y) for params in (initial, converted))
+    assert usual < 0.95  # these structures do not hold every kernel
+    assert actual == pytest.approx(usual, abs=0.05)
 
 
 # Spectrum

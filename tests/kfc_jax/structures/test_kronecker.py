@@ -3,12 +3,15 @@ import math
 import pickle
 import re
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kfc_jax import KroneckerStructure, KroneckerTerm, materialize
+from kfc_jax import KFCDense, KroneckerStructure, KroneckerTerm, materialize
+from kfc_jax.structures import read_layer_structure
 from tests.kfc_jax.reference import (
     dense_kernel,
     message_of,
@@ -373,6 +376,62 @@ def test_fit_either_fits_or_suggests_what_fits(structure, inputs, features):
     assert (fitted.inputs, fitted.features) == (inputs, features)
     assert inputs <= fitted.padded_inputs
     assert features <= fitted.padded_features
+
+
+@pytest.mark.parametrize(
+    ("text", "exact", "size"),
+    [
+        ("4:16x20*50x26", "4:16x20*50x25", (800, 500)),
+        ("4:16x21*50x25", "4:16x20*50x25", (800, 500)),
+        ("4:16x20*51x25", "4:16x20*50x25", (800, 500)),
+        ("4:16x20*51x26", "4:16x20*50x25", (800, 500)),  # a digit of each side
+        ("4:16x20*50x26+1:8x26*100x20", "4:16x20*50x25+1:8x25*100x20", (800, 500)),
+        ("8:64x1*16x196", "8:64x1*16x195", (1024, 195)),
+        ("1:810x500", "1:800x500", (800, 500)),
+    ],
+)
+def test_a_mistyped_digit_is_an_error_that_names_the_exact_structure(text, exact, size):
+    structure = KroneckerStructure.parse(text)
+    message = message_of(structure.fit, *size)
+    assert f"'{exact}'" in message
+    assert suggested(message) == KroneckerStructure.parse(exact)
+    # The other remedy: to say that it is meant.
+    meant = re.search("write '(.+?)'", message)[1]
+    assert KroneckerStructure.parse(meant).fit(*size).terms == structure.terms
+
+
+def test_a_layer_of_a_mistyped_structure_is_refused():
+    layer = KFCDense(500, structure="4:16x20*50x26")
+    message = message_of(layer.init, jax.random.key(0), jnp.ones((1, 800)))
+    assert "'4:16x20*50x25'" in message
+    assert "4:16x20*50x25" in message_of(read_layer_structure, "4:16x20*50x26", 800, 500)
+
+
+def test_padding_that_is_not_needed_is_said_once(caplog):
+    structure = KroneckerStructure.parse("5:16x21*50x24")  # 504 for 500, two digits away
+    for _ in range(3):
+        structure.fit(800, 500)
+    (record,) = caplog.records
+    assert "5:16x21*50x24" in record.getMessage()
+    assert "800x504" in record.getMessage()
+    meant = re.search("write '(.+)'", record.getMessage())[1]
+    assert KroneckerStructure.parse(meant).fit(800, 500) == structure.fit(800, 500)
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("size", [(4096, 3755), (97, 89), (53, 10), (5, 4), (747, 976)])
+@pytest.mark.parametrize("num_factors", [2, 3])
+def test_padding_that_is_needed_or_proposed_is_quiet(size, num_factors, caplog):
+    proposed = [
+        KroneckerStructure.balanced(*size, num_factors=num_factors),
+        *KroneckerStructure.candidates(*size, num_factors=num_factors)[:20],
+    ]
+    for structure in proposed:
+        assert structure.fit(*size) == structure
+        assert KroneckerStructure.read(str(structure), *size) == structure
+    balanced = KroneckerStructure(proposed[0].terms)
+    assert balanced.fit(*size) == proposed[0]  # as written by hand, without the size
+    assert not caplog.records
 
 
 def test_a_padded_structure_does_not_change_its_size_silently():
