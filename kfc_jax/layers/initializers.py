@@ -10,6 +10,7 @@ in expectation, the balanced scaling that a decomposition gives too:
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
