@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -28,6 +28,7 @@ from kfc_jax.decompose import (
     InputStatistics,
     RankErrors,
     ShapeErrors,
+    WeightedFits,
     decompose_kernel,
     errors_at_ranks,
 )
@@ -47,10 +48,13 @@ LEFT: Choice = (-1, 0)
 
 _SMALL = 2**16  # entries of a kernel up to which every shape is tried, in float64
 _LARGE = 2**22  # entries above which errors stay bounds until the choice is made
+_SKETCHED = 2**27  # entries that are sketched of one kernel: they take about a second
 _LITTLE = 1e-2  # a squared error below which float32 is not exact enough
 _MAX_UNKNOWNS = 2048  # rank * n_k of a factor that a weighted sweep solves for, in cubic time
 _LEVELS = (0.5, 1.0, 2.0)  # times the likely cost: where shapes of a searched kernel are compared
 _FEW_SWEEPS = 3  # show which shapes are good
+_COMPARING = 2**32  # of the work of sweeps for one kernel, after which few shapes are compared
+_LEAST_COMPARED = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +78,11 @@ def methods() -> tuple[str, ...]:
     """Returns the methods of a plan: ``auto``, and every kind whose ranks can be chosen."""
     kinds = layer_kinds().items()
     return (AUTO, *(name for name, kind in kinds if kind.of_rank_one(4, 4)))
+
+
+def _fits_shortly(structure: LayerStructure) -> TypeGuard[KroneckerStructure]:
+    """Whether a structure is one that `WeightedFits` takes."""
+    return isinstance(structure, KroneckerStructure) and not structure.is_padded
 
 
 @functools.lru_cache(maxsize=64)
@@ -160,6 +169,7 @@ class KernelOptions:
         self._squares: dict[int, Float[np.ndarray, " ranks"]] = {}  # of ranks 1, 2, ...
         self._estimated: set[int] = set()  # shapes whose estimates a measurement can correct
         self._known: set[int] = set()  # shapes whose errors at all ranks are true ones
+        self._fits: WeightedFits | None = None
         self._measured: dict[Choice, LayerPlan] = {}
         self._families: Sequence[ShapeAtRanks] = ()
         self._fixed = structure
@@ -243,7 +253,8 @@ class KernelOptions:
             ranks = np.array([affordable[i] for i in kronecker])
             firsts, seconds = np.array(shapes).transpose(1, 0, 2)
             kept = undominated(firsts, seconds, units, ranks)
-            search(firsts[kept], lambda i: estimate(kronecker[kept[i]]), self._max_shapes, is_over)
+            tries = max(self._max_shapes, _SKETCHED // self.size)
+            search(firsts[kept], lambda i: estimate(kronecker[kept[i]]), tries, is_over)
 
     def _squares_at(self, costs: Sequence[float], index: int) -> Float[np.ndarray, " costs"]:
         """Returns the squared errors of a shape at costs, infinite where it has no rank so low."""
@@ -259,7 +270,8 @@ class KernelOptions:
     def compare(self, cost: int, progress: Progress) -> None:
         """Corrects the estimates of the most promising shapes by a few sweeps, at this cost.
 
-        Does nothing where the estimates are exact already, or a sweep would take too long.
+        Estimates of all other shapes are corrected as those were in the mean. Does nothing where
+        the estimates are exact already, or a sweep would take too long.
         """
         if self._weights is None or self._is_large:
             return
@@ -268,9 +280,18 @@ class KernelOptions:
             family, squares = self._families[index], self._squares[index]
             rank = min(max(family.min_rank, cost // family.unit), len(squares))
             at_cost.append((float(squares[rank - 1]), index, rank))
-        for _, index, rank in sorted(at_cost)[: self._max_shapes]:
-            plan = self._fit(self._structure((index, rank)), max_sweeps=_FEW_SWEEPS)
+        work, ratios = 0.0, {}
+        for count, (square, index, rank) in enumerate(sorted(at_cost)[: self._max_shapes]):
+            if count >= _LEAST_COMPARED and (work > _COMPARING or progress.is_over()):
+                break
+            work += (rank * self._size[0]) ** 2 + self.size * rank
+            plan = self._short_fit(self._structure((index, rank)))
             self._correct((index, rank), plan.error)
+            ratios[index] = plan.error**2 / max(square, 1e-12)
+        usual = float(np.median(list(ratios.values()))) if ratios else 1.0
+        for index in self._estimated - ratios.keys():
+            if isinstance(self._families[index].structure, KroneckerStructure):
+                self._squares[index] = self._squares[index] * usual
 
     def front(self, *, measured: bool) -> tuple[Front, Int[np.ndarray, "options 2"]]:
         """Returns the options' front and what its choices mean.
@@ -300,10 +321,16 @@ class KernelOptions:
         index = choice[0]
         if choice in self._measured or self._has_bounds or index in self._known:
             return False
+        is_medium = not (self._is_small or self._is_large)
+        if is_medium and self._weights is not None and _fits_shortly(self._structure(choice)):
+            self._measured[choice] = self._short_fit(self._structure(choice))
+            self._correct(choice, self._measured[choice].error)
+            return True
         if self._has_values(index):
             # All ranks take as long as one: others of the same shape may be chosen next.
             structure = self._families[index].structure
-            values = ShapeErrors(self._kernel).all_values(structure, len(self._squares[index]))
+            errors = ShapeErrors(self._kernel, self._weights)
+            values = errors.all_values(structure, len(self._squares[index]))
             self._squares[index] = values.squares
             self._known.add(index)
             return True
@@ -316,7 +343,8 @@ class KernelOptions:
         if choice in self._measured:
             return self._measured[choice]
         index, rank = choice
-        if index in self._known and self._squares[index][rank - 1] > _LITTLE:
+        is_true = index in self._known and self._squares[index][rank - 1] > _LITTLE
+        if is_true and self._weights is None:
             error = math.sqrt(self._squares[index][rank - 1])
             return LayerPlan(self.path, *self._size, str(self._structure(choice)), error)
         return self._measured.setdefault(choice, self._fit(self._structure(choice)))
@@ -324,12 +352,22 @@ class KernelOptions:
     def _has_values(self, index: int) -> bool:
         """Whether the true errors of a shape are singular values, which are found soon."""
         structure = self._families[index].structure
-        return (
-            not (self._is_small or self._is_large)
-            and self._weights is None
-            and isinstance(structure, (KroneckerStructure, LowRankStructure))
-            and (isinstance(structure, LowRankStructure) or not structure.is_padded)
-        )
+        if self._is_small or self._is_large:
+            return False
+        if isinstance(structure, KroneckerStructure):
+            return self._weights is None and not structure.is_padded
+        return isinstance(structure, LowRankStructure)
+
+    def _short_fit(self, structure: LayerStructure) -> LayerPlan:
+        """Fits the kernel by a few sweeps."""
+        if self._weights is not None and _fits_shortly(structure):
+            if self._fits is None:
+                dtype = np.float64 if self._is_small else np.float32
+                self._fits = WeightedFits(self._kernel, self._weights, dtype=dtype)
+            errors = self._fits.errors(structure, _FEW_SWEEPS)
+            if errors[1] > _LITTLE:
+                return LayerPlan(self.path, *self._size, str(structure), *errors)
+        return self._fit(structure, max_sweeps=_FEW_SWEEPS)
 
     def _sample(self, indices: list[int]) -> list[int]:
         """Returns `max_shapes` shapes: half of them the smallest, the others evenly spread."""

@@ -34,7 +34,7 @@ from kfc_jax.compress.progress import Progress
 from kfc_jax.structures import DenseStructure, LayerStructure, LowRankStructure
 
 _MAX_ROUNDS = 12
-_NEGLIGIBLE = 1e-3  # of the total error or cost: for less it is not worth measuring more
+_NEGLIGIBLE = 3e-3  # of the total error or cost: for less it is not worth measuring more
 _LIKELY_SHARE = 0.2  # of a kernel's cost that is left, where the budget does not tell
 _ESTIMATING = 0.6  # of the time, where there is a limit
 

@@ -10,6 +10,7 @@
 - `ShapeErrors`: those of one kernel for many shapes, also as sketches.
 - `spectrum`: the singular values that tell the error of every rank of a shape.
 - `Spectrum`: these values, with the errors.
+- `WeightedFits`: the errors that a few sweeps reach, for one kernel and many shapes.
 - `unit_order`: the order of a layer's units in which its kernel is nearest to a structure.
 """
 
@@ -26,6 +27,7 @@ from kfc_jax.decompose.spectra import (
 )
 from kfc_jax.decompose.thin_matrices import low_rank
 from kfc_jax.decompose.unit_ordering import unit_order
+from kfc_jax.decompose.weighted_fits import WeightedFits
 
 __all__ = [
     "DecompositionReport",
@@ -33,6 +35,7 @@ __all__ = [
     "RankErrors",
     "ShapeErrors",
     "Spectrum",
+    "WeightedFits",
     "decompose_kernel",
     "errors_at_ranks",
     "low_rank",

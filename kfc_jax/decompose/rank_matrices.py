@@ -15,13 +15,15 @@ from jaxtyping import Array, Float
 from kfc_jax.decompose.fit_sum import DEFAULT_SHRINKAGE, shrunk
 from kfc_jax.decompose.input_statistics import InputStatistics, Samples, second_moment_of
 from kfc_jax.decompose.rearrangement import rearrange
-from kfc_jax.decompose.second_moment import kronecker_roots, moment_root
+from kfc_jax.decompose.second_moment import kronecker_roots, output_root
 from kfc_jax.structures import (
     KroneckerStructure,
     KroneckerTerm,
     LayerStructure,
     LowRankStructure,
 )
+
+_KEPT_ENTRIES = 2**26  # of transformed kernels: shapes share them by the rows of their factors
 
 Matrix = Float[np.ndarray, "rows columns"]
 
@@ -39,8 +41,9 @@ class RankMatrices:
         self._kernel = np.asarray(kernel, dtype)
         self._moment = second_moment_of(statistics, len(self._kernel))
         self._energy = _energy(self._kernel)
-        # The last one alone: shapes come grouped by the rows of their factors.
-        self._weighted = functools.lru_cache(maxsize=1)(self._find_weighted)
+        kept = max(1, _KEPT_ENTRIES // self._kernel.size)
+        self._weighted = functools.lru_cache(maxsize=kept)(self._find_weighted)
+        self.roots = functools.lru_cache(maxsize=kept)(self._find_roots)
 
     def of(self, structure: LayerStructure) -> tuple[Matrix, bool]:
         """Returns the matrix of a structure's shape, and whether its singular values are exact.
@@ -71,7 +74,8 @@ class RankMatrices:
         if self._moment is None:
             return self._kernel
         dtype = self._kernel.dtype
-        return moment_root(self._moment).astype(dtype) @ self._kernel
+        kernel = self._kernel.astype(np.float64)
+        return output_root(self._moment, kernel).astype(dtype)
 
     def _padded(self, rows: int, columns: int) -> Matrix:
         if (rows, columns) == self._kernel.shape:
@@ -81,23 +85,28 @@ class RankMatrices:
 
     def _find_weighted(self, rows: tuple[int, int], features: int) -> Matrix:
         """Returns the kernel times the roots of the moment, taken for a Kronecker product."""
-        first, second = self._roots(rows)
+        first, second = (root.astype(self._kernel.dtype) for root in self.roots(rows))
         matrix = self._padded(rows[0] * rows[1], features)
         tensor = matrix.reshape(*rows, features)
         tensor = np.matmul(second.T, tensor)
         tensor = first.T @ tensor.reshape(rows[0], -1)
         return tensor.reshape(matrix.shape)
 
-    def _roots(self, rows: tuple[int, int]) -> list[Matrix]:
-        moment, size = self._moment, rows[0] * rows[1]
-        assert moment is not None  # as there are weights
-        padding = (0, size - len(moment))
-        weights = np.pad(shrunk(moment, DEFAULT_SHRINKAGE), (padding, padding))
+    def _find_roots(self, rows: tuple[int, int]) -> list[Matrix]:
+        """Returns the roots of the moment's nearest Kronecker product, in float64."""
+        padding = (0, rows[0] * rows[1] - len(self._weights))
+        weights = np.pad(self._weights, (padding, padding)) if padding[1] else self._weights
         shape = KroneckerTerm(((rows[0], 1), (rows[1], 1))).shapes
-        return [root.astype(self._kernel.dtype) for root in kronecker_roots(weights, shape)]
+        tolerance = 1e-8 if weights.dtype == np.float64 else 1e-4
+        return kronecker_roots(weights, shape, tolerance)
+
+    @functools.cached_property
+    def _weights(self) -> Matrix:
+        assert self._moment is not None  # who asks for them knows
+        return shrunk(self._moment, DEFAULT_SHRINKAGE).astype(self._kernel.dtype)
 
 
 def _energy(matrix: Matrix) -> float:
-    """Returns the squared Frobenius norm, summed in float64 whatever the type."""
+    """Returns the squared Frobenius norm, the rows summed up in float64."""
     rows = (np.vdot(row, row) for row in matrix)
     return float(sum(map(float, rows)))

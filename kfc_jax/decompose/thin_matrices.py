@@ -12,7 +12,7 @@ from kfc_jax.decompose.fit_sum import check_kernel, to_float64
 from kfc_jax.decompose.fit_term import canonical
 from kfc_jax.decompose.input_statistics import InputStatistics, Samples, second_moment_of
 from kfc_jax.decompose.report import DecompositionReport
-from kfc_jax.decompose.second_moment import moment_root
+from kfc_jax.decompose.second_moment import output_root
 from kfc_jax.decompose.truncated_svd import leading_singular
 from kfc_jax.structures import LowRankStructure
 
@@ -53,7 +53,7 @@ def low_rank(
     else:
         # The best approximation of the output is its projection on its leading right singular
         # vectors, and this is linear in the inputs.
-        _, _, vh = leading_singular(moment_root(moment) @ matrix, rank)
+        _, _, vh = leading_singular(output_root(moment, matrix), rank)
         u = matrix @ vh.T
     u, v = canonical([u.T, vh])
     u, v = jnp.asarray(u.T, dtype), jnp.asarray(v, dtype)
