@@ -49,6 +49,7 @@ LEFT: Choice = (-1, 0)
 _SMALL = 2**16  # entries of a kernel up to which every shape is tried, in float64
 _LARGE = 2**22  # entries above which errors stay bounds until the choice is made
 _SKETCHED = 2**27  # entries that are sketched of one kernel: they take about a second
+_KEPT_ENTRIES = 2**22 * 3 // 2  # of the matrices that are kept for one kernel
 _LITTLE = 1e-2  # a squared error below which float32 is not exact enough
 _MAX_UNKNOWNS = 2048  # rank * n_k of a factor that a weighted sweep solves for, in cubic time
 _LEVELS = (0.5, 1.0, 2.0)  # times the likely cost: where shapes of a searched kernel are compared
@@ -138,7 +139,7 @@ class KernelOptions:
         self,
         path: str,
         kernel: Float[Array | np.ndarray, "inputs features"],
-        weights: InputStatistics | None,
+        weights: Callable[[], InputStatistics] | None,
         *,
         cost: Callable[[LayerStructure], int],
         method: str,
@@ -151,7 +152,8 @@ class KernelOptions:
         Args:
           path: the path of the layer.
           kernel: the kernel ``(inputs, features)``.
-          weights: what the output's error is weighted by; None: the kernel's error counts.
+          weights: returns what the output's error is weighted by; None: the kernel's error counts.
+            It is asked again rather than that large matrices of many layers are kept.
           cost: what a structure costs.
           method: one of `methods()`.
           structure: the text form of the only option, or None.
@@ -159,24 +161,26 @@ class KernelOptions:
             have.
           max_shapes: the largest number of shapes to try where that is costly.
         """
-        self.path, self._kernel, self._weights = path, kernel, weights
+        self.path, self._kernel, self._find_weights = path, kernel, weights
+        self._weighted = weights is not None
         self._size: tuple[int, int] = (kernel.shape[0], kernel.shape[1])
         self._cost, self._max_shapes = cost, max_shapes
         self.size = math.prod(self._size)
         self._is_small, self._is_large = self.size <= _SMALL, self.size > _LARGE
         # Estimates that the true errors are at most; to measure such kernels takes minutes.
-        self._has_bounds = self._is_large and weights is None
+        self._has_bounds = self._is_large and not self._weighted
         self._squares: dict[int, Float[np.ndarray, " ranks"]] = {}  # of ranks 1, 2, ...
         self._estimated: set[int] = set()  # shapes whose estimates a measurement can correct
         self._known: set[int] = set()  # shapes whose errors at all ranks are true ones
+        self._seen: InputStatistics | None = None
         self._fits: WeightedFits | None = None
         self._measured: dict[Choice, LayerPlan] = {}
         self._families: Sequence[ShapeAtRanks] = ()
         self._fixed = structure
         if structure is None:
-            nothing_lost = (0.0, None if weights is None else 0.0)
+            nothing_lost = (0.0, 0.0 if self._weighted else None)
             self._measured[LEFT] = LayerPlan(path, *self._size, DenseStructure.kind, *nothing_lost)
-            wanted = (self._size, method, cost, min_matrix_rank, weights is not None)
+            wanted = (self._size, method, cost, min_matrix_rank, self._weighted)
             self._families = shapes_at_ranks(*wanted, tuple(layer_kinds().values()))
         costs = [family.min_rank * family.unit for family in self._families]
         self.min_cost = min([self.cost_of(LEFT), *costs])
@@ -208,18 +212,13 @@ class KernelOptions:
                 affordable[index] = max_rank
         if self._is_small or self._is_large:
             dtype = np.float32 if self._is_large else np.float64
+            found = ShapeErrors(self._kernel, self._weights(), dtype=dtype)
             for index in self._sample(list(affordable)) if self._is_large else affordable:
-                family, max_rank = self._families[index], affordable[index]
-                self._keep(
-                    index,
-                    errors_at_ranks(
-                        family.structure,
-                        self._kernel,
-                        max_rank,
-                        statistics=self._weights,
-                        dtype=dtype,
-                    ),
-                )
+                structure = self._families[index].structure
+                if isinstance(structure, (KroneckerStructure, LowRankStructure)):
+                    self._keep(index, found.all_values(structure, affordable[index]))
+                else:
+                    self._keep(index, self._own_errors(index, affordable[index]))
         elif affordable:
             self._search(affordable, likely, lambda: progress.is_over(share))
         progress.advance(self.size)
@@ -228,7 +227,7 @@ class KernelOptions:
         self, affordable: Mapping[int, int], likely: int, is_over: Callable[[], bool]
     ) -> None:
         """Estimates the errors of shapes that a search finds, and of all other kinds' shapes."""
-        found = ShapeErrors(self._kernel, self._weights)
+        found = ShapeErrors(self._kernel, self._weights())
 
         def estimate(index: int) -> Float[np.ndarray, " levels"]:
             family, max_rank = self._families[index], affordable[index]
@@ -244,10 +243,7 @@ class KernelOptions:
             elif isinstance(structure, LowRankStructure):
                 estimate(index)
             else:
-                squares = errors_at_ranks(
-                    structure, self._kernel, affordable[index], statistics=self._weights
-                )
-                self._keep(index, squares)
+                self._keep(index, self._own_errors(index, affordable[index]))
         if kronecker:
             units = np.array([self._families[i].unit for i in kronecker])
             ranks = np.array([affordable[i] for i in kronecker])
@@ -255,6 +251,11 @@ class KernelOptions:
             kept = undominated(firsts, seconds, units, ranks)
             tries = max(self._max_shapes, _SKETCHED // self.size)
             search(firsts[kept], lambda i: estimate(kronecker[kept[i]]), tries, is_over)
+
+    def _own_errors(self, index: int, max_rank: int) -> RankErrors:
+        """Returns the errors of a shape of a kind that has registered how they are found."""
+        structure, seen = self._families[index].structure, self._weights()
+        return errors_at_ranks(structure, self._kernel, max_rank, statistics=seen)
 
     def _squares_at(self, costs: Sequence[float], index: int) -> Float[np.ndarray, " costs"]:
         """Returns the squared errors of a shape at costs, infinite where it has no rank so low."""
@@ -273,7 +274,7 @@ class KernelOptions:
         Estimates of all other shapes are corrected as those were in the mean. Does nothing where
         the estimates are exact already, or a sweep would take too long.
         """
-        if self._weights is None or self._is_large:
+        if not self._weighted or self._is_large:
             return
         at_cost = []
         for index in self._estimated:
@@ -322,14 +323,14 @@ class KernelOptions:
         if choice in self._measured or self._has_bounds or index in self._known:
             return False
         is_medium = not (self._is_small or self._is_large)
-        if is_medium and self._weights is not None and _fits_shortly(self._structure(choice)):
+        if is_medium and self._weighted and _fits_shortly(self._structure(choice)):
             self._measured[choice] = self._short_fit(self._structure(choice))
             self._correct(choice, self._measured[choice].error)
             return True
         if self._has_values(index):
             # All ranks take as long as one: others of the same shape may be chosen next.
             structure = self._families[index].structure
-            errors = ShapeErrors(self._kernel, self._weights)
+            errors = ShapeErrors(self._kernel, self._weights())
             values = errors.all_values(structure, len(self._squares[index]))
             self._squares[index] = values.squares
             self._known.add(index)
@@ -344,7 +345,7 @@ class KernelOptions:
             return self._measured[choice]
         index, rank = choice
         is_true = index in self._known and self._squares[index][rank - 1] > _LITTLE
-        if is_true and self._weights is None:
+        if is_true and not self._weighted:
             error = math.sqrt(self._squares[index][rank - 1])
             return LayerPlan(self.path, *self._size, str(self._structure(choice)), error)
         return self._measured.setdefault(choice, self._fit(self._structure(choice)))
@@ -355,19 +356,37 @@ class KernelOptions:
         if self._is_small or self._is_large:
             return False
         if isinstance(structure, KroneckerStructure):
-            return self._weights is None and not structure.is_padded
+            return not self._weighted and not structure.is_padded
         return isinstance(structure, LowRankStructure)
 
     def _short_fit(self, structure: LayerStructure) -> LayerPlan:
         """Fits the kernel by a few sweeps."""
-        if self._weights is not None and _fits_shortly(structure):
-            if self._fits is None:
-                dtype = np.float64 if self._is_small else np.float32
-                self._fits = WeightedFits(self._kernel, self._weights, dtype=dtype)
-            errors = self._fits.errors(structure, _FEW_SWEEPS)
+        fits = self._short_fits() if _fits_shortly(structure) else None
+        if fits is not None and _fits_shortly(structure):
+            errors = fits.errors(structure, _FEW_SWEEPS)
             if errors[1] > _LITTLE:
                 return LayerPlan(self.path, *self._size, str(structure), *errors)
         return self._fit(structure, max_sweeps=_FEW_SWEEPS)
+
+    def _short_fits(self) -> WeightedFits | None:
+        if self._fits is None and (weights := self._weights()) is not None:
+            dtype = np.float64 if self._is_small else np.float32
+            self._fits = WeightedFits(self._kernel, weights, dtype=dtype)
+        return self._fits
+
+    def _weights(self) -> InputStatistics | None:
+        """Returns what the output's error is weighted by; None: the kernel's error counts."""
+        if self._seen is not None or self._find_weights is None:
+            return self._seen
+        found = self._find_weights()
+        if found.inputs**2 <= _KEPT_ENTRIES:
+            self._seen = found
+        return found
+
+    def release(self) -> None:
+        """Forgets what a later question finds again, if it is large."""
+        if self._size[0] ** 2 + 2 * self.size > _KEPT_ENTRIES:
+            self._fits = None
 
     def _sample(self, indices: list[int]) -> list[int]:
         """Returns `max_shapes` shapes: half of them the smallest, the others evenly spread."""
@@ -386,7 +405,7 @@ class KernelOptions:
 
     def _fit(self, structure: LayerStructure, **options: Any) -> LayerPlan:
         """Decomposes the kernel."""
-        _, report = decompose_kernel(structure, self._kernel, statistics=self._weights, **options)
+        _, report = decompose_kernel(structure, self._kernel, statistics=self._weights(), **options)
         errors = report.relative_error, report.output_error
         return LayerPlan(self.path, *self._size, str(structure), *errors)
 

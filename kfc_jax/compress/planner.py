@@ -11,9 +11,10 @@ that of its output, otherwise that of its kernel.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -31,6 +32,7 @@ from kfc_jax.compress.find_layers import (
 from kfc_jax.compress.options import LEFT, Choice, KernelOptions, methods
 from kfc_jax.compress.plan import CompressionPlan
 from kfc_jax.compress.progress import Progress
+from kfc_jax.decompose import InputStatistics
 from kfc_jax.structures import DenseStructure, LayerStructure, LowRankStructure
 
 _MAX_ROUNDS = 12
@@ -129,7 +131,9 @@ def plan_compression(
         KernelOptions(
             path,
             layer.kernel,
-            None if fixed.get(path) == dense else error_statistics_of(layer, statistics),
+            None
+            if fixed.get(path) == dense or statistics is None
+            else _weights_of(layer, statistics),
             cost=_flops if budget.kind == FLOPS else _parameters,
             method=method,
             structure=fixed.get(path),
@@ -147,6 +151,20 @@ def plan_compression(
     chosen = _choose(options, budget, limit, clock)
     plans = tuple(option.plan(choice) for option, choice in zip(options, chosen, strict=True))
     return CompressionPlan(plans, other, str(budget), method)
+
+
+def _weights_of(layer: DenseLayer, statistics: Statistics) -> Callable[[], InputStatistics]:
+    """Returns what finds the weights of a layer's errors.
+
+    Raises:
+      ValueError: if there are no statistics of the layer, or of another number of inputs.
+    """
+    found = statistics.get(layer.path)
+    size = found.inputs if isinstance(found, InputStatistics) else np.shape(cast("Any", found))[-1:]
+    find = functools.partial(error_statistics_of, layer, statistics)
+    if size not in (layer.kernel.shape[0], layer.kernel.shape[:1]):
+        find()  # says what is wrong
+    return cast("Callable[[], InputStatistics]", find)
 
 
 def _estimate(options: Sequence[KernelOptions], limit: int | None, clock: Progress) -> None:
@@ -191,6 +209,7 @@ def _choose(
     clock.begin(f"the shapes of {len(options)} kernels compared", sizes)
     for option, choice in zip(options, allocate()[0], strict=True):
         option.compare(option.cost_of(choice), clock)
+        option.release()
         clock.advance(option.size)
     for count in range(_MAX_ROUNDS):
         chosen, hoped = allocate()
@@ -200,6 +219,7 @@ def _choose(
         news = []
         for option, choice in zip(options, chosen, strict=True):
             news.append(option.measure(choice))
+            option.release()
             clock.advance(option.size)
         if not any(news):
             return chosen

@@ -242,6 +242,8 @@ def _contract_others(tensor: Any, vectors: Vectors, k: int) -> Float[np.ndarray,
     """Contracts every axis of ``tensor`` but the k-th with its vectors, rank by rank."""
     if len(vectors) == 1:
         return tensor[None]
+    if len(vectors) == 2:  # what einsum does, but it thinks longer than small products take
+        return vectors[0] @ tensor if k else vectors[1] @ tensor.T
     rank_axis = len(vectors)
     operands: list[Any] = [tensor, list(range(len(vectors)))]
     for other, vector in enumerate(vectors):

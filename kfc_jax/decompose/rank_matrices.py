@@ -23,7 +23,7 @@ from kfc_jax.structures import (
     LowRankStructure,
 )
 
-_KEPT_ENTRIES = 2**26  # of transformed kernels: shapes share them by the rows of their factors
+_KEPT_ENTRIES = 2**26
 
 Matrix = Float[np.ndarray, "rows columns"]
 
@@ -36,12 +36,17 @@ class RankMatrices:
         kernel: Float[Array | np.ndarray, "inputs features"],
         statistics: InputStatistics | Samples | None,
         dtype: Any,
+        *,
+        kept_entries: int = _KEPT_ENTRIES,
     ) -> None:
-        """Takes the kernel, what the layer sees, and the type of the matrices."""
+        """Takes the kernel, what the layer sees, the type of the matrices, and how many are kept.
+
+        Shapes share transformed kernels by the rows of their factors; so many entries are kept.
+        """
         self._kernel = np.asarray(kernel, dtype)
         self._moment = second_moment_of(statistics, len(self._kernel))
         self._energy = _energy(self._kernel)
-        kept = max(1, _KEPT_ENTRIES // self._kernel.size)
+        kept = max(1, kept_entries // self._kernel.size)
         self._weighted = functools.lru_cache(maxsize=kept)(self._find_weighted)
         self.roots = functools.lru_cache(maxsize=kept)(self._find_roots)
 

@@ -100,11 +100,9 @@ def kronecker_roots(
     for _ in range(_SWEEPS if count > 1 else 1):
         before = factors[0]
         for k in range(count):
-            operands: list[Any] = [tensor, list(range(count))]
-            for other in range(count):
-                if other != k:
-                    operands += [factors[other], [other]]
-            factor = np.einsum(*operands, [k], optimize=True)
+            factor = tensor
+            for other in reversed([i for i in range(count) if i != k]):
+                factor = np.tensordot(factor, factors[other], (other, 0))
             norm = np.linalg.norm(factor)
             factors[k] = factor / norm
         if np.linalg.norm(factors[0] - before) < tolerance:

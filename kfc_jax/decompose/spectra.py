@@ -15,6 +15,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
+from kfc_jax.decompose.blas_threads import one_thread
 from kfc_jax.decompose.fit_sum import NOTHING_LEFT, check_kernel, to_float64, to_tensor
 from kfc_jax.decompose.input_statistics import InputStatistics, Samples
 from kfc_jax.decompose.rank_matrices import RankMatrices
@@ -181,19 +182,21 @@ class ShapeErrors:
 
     def all_values(self, structure: LayerStructure, max_rank: int) -> RankErrors:
         """Returns what `errors_at_ranks` does, from all singular values, or the leading ones."""
-        matrix, is_exact = self._matrices.of(structure)
-        return RankErrors(_squares(matrix, max_rank), is_exact)
+        with one_thread(structure.dense_parameters):
+            matrix, is_exact = self._matrices.of(structure)
+            return RankErrors(_squares(matrix, max_rank), is_exact)
 
     def sketched(self, structure: LayerStructure, max_rank: int) -> RankErrors:
         """Returns estimates within about a percent, until little is left, in little time.
 
         Where all singular values are found as fast, the errors are those of `all_values`.
         """
-        matrix, is_exact = self._matrices.of(structure)
-        if min(matrix.shape) <= _SKETCH_SIDE:
-            return RankErrors(_squares(matrix, max_rank), is_exact)
-        total = self._matrices.energy_of(matrix)
-        energies = sketched_energies(matrix, total)
+        with one_thread():
+            matrix, is_exact = self._matrices.of(structure)
+            if min(matrix.shape) <= _SKETCH_SIDE:
+                return RankErrors(_squares(matrix, max_rank), is_exact)
+            total = self._matrices.energy_of(matrix)
+            energies = sketched_energies(matrix, total)
         left = 1 - np.cumsum(energies / (total or 1.0))[:max_rank]
         return RankErrors(np.maximum(left, 0.0), are_exact=False)
 

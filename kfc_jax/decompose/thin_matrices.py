@@ -56,7 +56,7 @@ def low_rank(
         _, _, vh = leading_singular(output_root(moment, matrix), rank)
         u = matrix @ vh.T
     u, v = canonical([u.T, vh])
-    u, v = jnp.asarray(u.T, dtype), jnp.asarray(v, dtype)
+    u, v = (jnp.asarray(np.asarray(a, dtype)) for a in (u.T, v))
     difference = matrix - np.asarray(u, np.float64) @ np.asarray(v, np.float64)
     report = DecompositionReport.of(
         kernel, difference, structure.num_parameters, statistics=statistics, started=started

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
+from kfc_jax.decompose.blas_threads import one_thread
 from kfc_jax.decompose.fit_sum import DEFAULT_SHRINKAGE, ratio, shrunk, to_float64
 from kfc_jax.decompose.fit_term import alternate_on_gradient, error_reduction, unweighted_vectors
 from kfc_jax.decompose.input_statistics import InputStatistics
@@ -22,6 +23,7 @@ from kfc_jax.decompose.truncated_svd import leading_singular
 from kfc_jax.structures import KroneckerStructure
 
 _GRAM_SIDE = 1024  # up to it, eigenvectors of the inner products are the fastest start
+_KEPT_ENTRIES = 2**20  # of transformed kernels
 _ROUGH = 1e-3  # relative tolerance of the squared error of larger starts
 
 
@@ -42,9 +44,9 @@ class WeightedFits:
         self._extra = DEFAULT_SHRINKAGE * np.trace(moment) / len(moment)
         self._energy = float(np.vdot(exact, exact))
         self._seen = float(np.vdot(exact, pull))
-        self._kernel, self._pull = exact.astype(dtype), pull.astype(dtype)
+        self._kernel, self._pull = np.asarray(kernel, dtype), pull.astype(dtype)
         self._weights, self._dtype = weights.astype(dtype), dtype
-        self._matrices = RankMatrices(kernel, statistics, dtype)
+        self._matrices = RankMatrices(kernel, statistics, dtype, kept_entries=_KEPT_ENTRIES)
 
     def errors(self, structure: KroneckerStructure, sweeps: int) -> tuple[float, float]:
         """Returns the relative errors of the kernel and of its output after some sweeps.
@@ -53,6 +55,10 @@ class WeightedFits:
           structure: one term of two factors, without padding.
           sweeps: how often every factor is improved.
         """
+        with one_thread(self._kernel.size):
+            return self._errors(structure, sweeps)
+
+    def _errors(self, structure: KroneckerStructure, sweeps: int) -> tuple[float, float]:
         (term,) = structure.terms
         vectors = self._start(structure)
         gradient = rearrange(self._pull, term.shapes)
@@ -63,7 +69,7 @@ class WeightedFits:
                 gradient, vectors, term.shapes, self._weights
             )
         rest = rearrange(self._kernel, term.shapes)
-        rest = rest.copy() if np.shares_memory(rest, self._kernel) else rest
+        rest = np.array(rest) if np.shares_memory(rest, self._kernel) else rest
         add_product(rest, vectors, -1)
         left = float(np.vdot(rest, rest))
         # What the sweeps minimise is the output's error and a little of the kernel's.
