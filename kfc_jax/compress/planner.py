@@ -62,10 +62,12 @@ def plan_compression(
     to leave the layer. None has more parameters or FLOPs than the dense layer. The budget is shared
     out exactly: for the errors that were found, no other choice within the budget is better.
 
-    Without statistics, the errors are those of the optimal decompositions; for kernels above four
-    million entries they are close upper bounds until the choice is made. With statistics, shapes
-    are compared by a few sweeps, and the chosen ones are decomposed in full; ranks at which a sweep
-    would take many seconds are left out.
+    Kernels of up to 65,536 entries are tried in every shape, larger ones in those that a search
+    finds, with the errors estimated; what is chosen is measured. Without statistics, the errors of
+    the plan are those of the optimal decompositions; for kernels above four million entries they
+    are close upper bounds until the choice is made. With statistics, shapes are compared by a few
+    sweeps; chosen ones are decomposed in full, those of more than 65,536 entries by a few sweeps
+    again. Ranks at which a sweep would take many seconds are left out.
 
     Example::
 
@@ -92,10 +94,11 @@ def plan_compression(
         their error is the smallest, but after training, shapes without a bottleneck are better; so
         take ``kfc_jax.structures.TRAINABLE_MATRIX_RANK`` before training. With method ``low_rank``
         it is not considered.
-      max_shapes: the largest number of shapes of two factors to try of a kernel of more than 65,536
-        entries. Half of the tries are spread over all shapes, the others follow the best; above
-        four million entries, half go to the shapes with the smallest factors. With `statistics`,
-        also the number of shapes that are compared by sweeps.
+      max_shapes: the number of shapes of two factors to try of a kernel of more than 65,536
+        entries; up to four million entries, more are tried where it takes little time. Half of the
+        tries are spread over all shapes, the others follow the best; above four million entries,
+        half go to the shapes with the smallest factors. With `statistics`, it is also the largest
+        number of shapes that are compared by sweeps.
       seconds: about how long it may take. When the time is over, no further shapes are tried and
         the errors of the chosen ones may be estimates. The parts that any plan needs are done all
         the same, and they may take longer. Default: no limit. With one, two plans may differ.
@@ -115,6 +118,8 @@ def plan_compression(
         raise ValueError(f"min_matrix_rank is {min_matrix_rank}; it must be a fraction, 0 to 1.")
     if max_shapes < 1:
         raise ValueError(f"max_shapes is {max_shapes}; it must be at least 1.")
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"seconds is {seconds}; it must be a positive number of seconds, or None.")
     layers, dense = dense_layers(params), DenseStructure.kind
     fixed = {path: str(structure) for path, structure in (structures or {}).items()}
     check_paths(fixed, layers)

@@ -15,7 +15,7 @@ _BLOCK = 8  # vectors that are multiplied at once
 _STEPS = 6
 _CONVERGED = 0.05  # of a value: what its residual may be to count as one value of its own
 _MAX_WEIGHT = 2.5  # of a converged value that stands for itself alone
-_NO_NEW_DIRECTION = 1e-5  # of the block's largest: in float32 this is rounding
+_NO_NEW_DIRECTION = 3e-7  # of a block's norm: in float32 this is rounding
 
 
 def sketched_energies(
@@ -62,7 +62,7 @@ def _quadrature(
     steps = max(1, min(_STEPS, count // _BLOCK))
     block = min(_BLOCK, count)
     random = np.random.default_rng(0).standard_normal((count, block), np.float32)
-    new, _ = _orthonormal(random.astype(matrix.dtype))
+    new = _orthonormal(random.astype(matrix.dtype), 0.0)
     basis = np.zeros((count, steps * block), matrix.dtype)
     projected = np.zeros((steps * block, steps * block))
     rest = new
@@ -71,13 +71,13 @@ def _quadrature(
         seen = slice(0, here.stop)
         basis[:, here] = new
         rest = matrix @ (matrix.T @ new)
-        inner = basis[:, seen].T @ rest
+        inner, norm = basis[:, seen].T @ rest, float(np.linalg.norm(rest))
         projected[seen, here] = inner
         projected[here, seen] = inner.T
         rest = rest - basis[:, seen] @ inner
         if step + 1 < steps:
             rest -= basis[:, seen] @ (basis[:, seen].T @ rest)
-            new, _ = _orthonormal(rest)
+            new = _orthonormal(rest, _NO_NEW_DIRECTION * norm)
     values, vectors = scipy.linalg.eigh(projected, check_finite=False)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     weights = count / block * np.square(vectors[:block]).sum(0)
@@ -86,17 +86,16 @@ def _quadrature(
 
 
 def _orthonormal(
-    block: Float[np.ndarray, "rows columns"],
-) -> tuple[Float[np.ndarray, "rows columns"], Float[np.ndarray, " columns"]]:
-    """Returns an orthonormal basis of a thin block's columns, 0 where they have no direction more.
+    block: Float[np.ndarray, "rows columns"], rounding: float
+) -> Float[np.ndarray, "rows columns"]:
+    """Returns an orthonormal basis of a thin block's columns, 0 where it has no direction more.
 
-    It is found from the small matrix of their inner products, twice, for the sake of rounding.
+    It is found from the small matrix of their inner products, twice, for the sake of rounding: the
+    first columns may be millions of times as long as the others.
     """
-    sizes = np.ones(block.shape[1])
-    for _ in range(2):
-        inner = (block.T @ block).astype(np.float64)
-        sizes, vectors = scipy.linalg.eigh(inner, check_finite=False)
-        keep = sizes > _NO_NEW_DIRECTION * max(sizes[-1], 1e-300)
-        scale = np.where(keep, 1 / np.sqrt(np.where(keep, sizes, 1)), 0)
-        block = block @ (vectors * scale).astype(block.dtype)
-    return block, sizes
+    exact = block.astype(np.float64)
+    for least in (rounding, 0.5):
+        sizes, vectors = scipy.linalg.eigh(exact.T @ exact, check_finite=False)
+        keep = sizes > max(least**2, 1e-15 * sizes[-1])
+        exact = exact @ (vectors * np.where(keep, 1 / np.sqrt(np.where(keep, sizes, 1)), 0))
+    return exact.astype(block.dtype)
