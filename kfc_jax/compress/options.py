@@ -54,6 +54,7 @@ _LITTLE = 1e-2  # a squared error below which float32 is not exact enough
 _MAX_UNKNOWNS = 2048  # rank * n_k of a factor that a weighted sweep solves for, in cubic time
 _LEVELS = (0.5, 1.0, 2.0)  # times the likely cost: where shapes of a searched kernel are compared
 _FEW_SWEEPS = 3  # show which shapes are good
+_LAST_SWEEPS, _LAST_TOLERANCE = 20, 2e-3  # of the choice, where not all sweeps are done
 _COMPARING = 2**32  # of the work of sweeps for one kernel, after which few shapes are compared
 _LEAST_COMPARED = 4
 
@@ -322,8 +323,7 @@ class KernelOptions:
         index = choice[0]
         if choice in self._measured or self._has_bounds or index in self._known:
             return False
-        is_medium = not (self._is_small or self._is_large)
-        if is_medium and self._weighted and _fits_shortly(self._structure(choice)):
+        if self._fits_in_short(choice):
             self._measured[choice] = self._short_fit(self._structure(choice))
             self._correct(choice, self._measured[choice].error)
             return True
@@ -341,9 +341,12 @@ class KernelOptions:
 
     def plan(self, choice: Choice) -> LayerPlan:
         """Returns the plan of an option, with its true errors."""
-        if choice in self._measured:
-            return self._measured[choice]
         index, rank = choice
+        is_short = self._fits_in_short(choice)
+        if choice in self._measured and not is_short:
+            return self._measured[choice]
+        if is_short:
+            return self._short_fit(self._structure(choice), _LAST_SWEEPS, _LAST_TOLERANCE)
         is_true = index in self._known and self._squares[index][rank - 1] > _LITTLE
         if is_true and not self._weighted:
             error = math.sqrt(self._squares[index][rank - 1])
@@ -359,14 +362,22 @@ class KernelOptions:
             return not self._weighted and not structure.is_padded
         return isinstance(structure, LowRankStructure)
 
-    def _short_fit(self, structure: LayerStructure) -> LayerPlan:
+    def _fits_in_short(self, choice: Choice) -> bool:
+        """Whether an option is measured by a few sweeps, as a full decomposition takes too long."""
+        if choice == LEFT or self._is_small or self._is_large or not self._weighted:
+            return False
+        return _fits_shortly(self._structure(choice))
+
+    def _short_fit(
+        self, structure: LayerStructure, sweeps: int = _FEW_SWEEPS, tolerance: float = 0.0
+    ) -> LayerPlan:
         """Fits the kernel by a few sweeps."""
         fits = self._short_fits() if _fits_shortly(structure) else None
         if fits is not None and _fits_shortly(structure):
-            errors = fits.errors(structure, _FEW_SWEEPS)
+            errors = fits.errors(structure, sweeps, tolerance)
             if errors[1] > _LITTLE:
                 return LayerPlan(self.path, *self._size, str(structure), *errors)
-        return self._fit(structure, max_sweeps=_FEW_SWEEPS)
+        return self._fit(structure, max_sweeps=sweeps)
 
     def _short_fits(self) -> WeightedFits | None:
         if self._fits is None and (weights := self._weights()) is not None:

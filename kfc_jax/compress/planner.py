@@ -154,8 +154,13 @@ def plan_compression(
     clock = Progress(seconds, progress)
     _estimate(options, limit, clock)
     chosen = _choose(options, budget, limit, clock)
-    plans = tuple(option.plan(choice) for option, choice in zip(options, chosen, strict=True))
-    return CompressionPlan(plans, other, str(budget), method)
+    plans = []
+    clock.begin("the choice measured", sum(option.size for option in options))
+    for option, choice in zip(options, chosen, strict=True):
+        plans.append(option.plan(choice))
+        option.release()
+        clock.advance(option.size)
+    return CompressionPlan(tuple(plans), other, str(budget), method)
 
 
 def _weights_of(layer: DenseLayer, statistics: Statistics) -> Callable[[], InputStatistics]:

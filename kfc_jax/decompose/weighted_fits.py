@@ -48,26 +48,35 @@ class WeightedFits:
         self._weights, self._dtype = weights.astype(dtype), dtype
         self._matrices = RankMatrices(kernel, statistics, dtype, kept_entries=_KEPT_ENTRIES)
 
-    def errors(self, structure: KroneckerStructure, sweeps: int) -> tuple[float, float]:
+    def errors(
+        self, structure: KroneckerStructure, sweeps: int, tolerance: float = 0.0
+    ) -> tuple[float, float]:
         """Returns the relative errors of the kernel and of its output after some sweeps.
 
         Args:
           structure: one term of two factors, without padding.
           sweeps: how often every factor is improved.
+          tolerance: the last sweep is one that lowers the squared error by less than this part.
         """
         with one_thread(self._kernel.size):
-            return self._errors(structure, sweeps)
+            return self._errors(structure, sweeps, tolerance)
 
-    def _errors(self, structure: KroneckerStructure, sweeps: int) -> tuple[float, float]:
+    def _errors(
+        self, structure: KroneckerStructure, sweeps: int, tolerance: float
+    ) -> tuple[float, float]:
         (term,) = structure.terms
         vectors = self._start(structure)
         gradient = rearrange(self._pull, term.shapes)
+        reduction = -math.inf
         if sweeps == 0:
             reduction = error_reduction(gradient, vectors, term.shapes, self._weights)
         for _ in range(sweeps):
+            before = reduction
             vectors, reduction = alternate_on_gradient(
                 gradient, vectors, term.shapes, self._weights
             )
+            if reduction - before < tolerance * (self._seen - reduction):
+                break
         rest = rearrange(self._kernel, term.shapes)
         rest = np.array(rest) if np.shares_memory(rest, self._kernel) else rest
         add_product(rest, vectors, -1)
