@@ -6,10 +6,14 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Int
+
 from kfc_jax.compress.allocation import Front
 from kfc_jax.compress.model_layers import Layer
 from kfc_jax.compress.options import Choice, KernelOptions
 from kfc_jax.compress.plan import LayerPlan
+from kfc_jax.compress.progress import Progress
 
 
 class LayerOptions:
@@ -20,6 +24,7 @@ class LayerOptions:
 
     Attributes:
       path: the path of the layer.
+      size: the number of entries of all kernels.
       min_cost: the lowest cost of any option.
     """
 
@@ -27,32 +32,46 @@ class LayerOptions:
         """Takes the options of the kernels, one after the other."""
         self.path, self._layer, self._kernels = layer.path, layer, kernels
         self.min_cost = len(kernels) * kernels[0].min_cost
+        self.size = sum(kernel.size for kernel in kernels)
 
     def cost_of(self, choice: Choice) -> int:
         """Returns what an option costs."""
         return len(self._kernels) * self._kernels[0].cost_of(choice)
 
-    def estimate(self, limit: int | None) -> None:
-        """Estimates the error of all options that cost at most ``limit``."""
+    def estimate(self, limit: int | None, likely: int, progress: Progress, share: float) -> None:
+        """Estimates the error of options, as `KernelOptions.estimate` does."""
+        count = len(self._kernels)
         for kernel in self._kernels:
-            kernel.estimate(None if limit is None else limit // len(self._kernels))
+            limit_of_one = None if limit is None else limit // count
+            kernel.estimate(limit_of_one, math.ceil(likely / count), progress, share)
 
-    def compare(self, cost: int) -> None:
+    def compare(self, cost: int, progress: Progress) -> None:
         """Corrects the estimates of the most promising shapes by a few sweeps, at this cost."""
         for kernel in self._kernels:
-            kernel.compare(cost // len(self._kernels))
+            kernel.compare(cost // len(self._kernels), progress)
 
-    def front(self, *, measured: bool) -> tuple[Front, list[Choice]]:
-        """Returns the options' front and what its choices mean."""
-        costs: dict[Choice, int] = {}
-        squares: dict[Choice, list[float]] = {}
+    def front(self, *, measured: bool) -> tuple[Front, Int[np.ndarray, "options 2"]]:
+        """Returns the options' front and what its choices mean.
+
+        All options, or only those of which the error is known, or a bound of it.
+        """
+        found = [kernel.known(measured=measured) for kernel in self._kernels]
+        if len(found) == 1:
+            choices, costs, squares = found[0]
+            return Front.of(costs, squares), choices
+        sums: dict[Choice, list[float]] = {}
+        for choices, _, squares in found:
+            for (index, rank), square in zip(choices.tolist(), squares.tolist(), strict=True):
+                sums.setdefault((index, rank), []).append(square)
+        common = [choice for choice, squares in sums.items() if len(squares) == len(found)]
+        costs = [self.cost_of(choice) for choice in common]
+        squares = [math.fsum(sums[choice]) for choice in common]
+        return Front.of(costs, squares), np.array(common, int).reshape(-1, 2)
+
+    def release(self) -> None:
+        """Forgets what a later question finds again, if it is large."""
         for kernel in self._kernels:
-            for choice, cost, square in zip(*kernel.known(measured=measured), strict=True):
-                costs[choice] = len(self._kernels) * cost
-                squares.setdefault(choice, []).append(square)
-        choices = [choice for choice in costs if len(squares[choice]) == len(self._kernels)]
-        front = Front.of([costs[c] for c in choices], [math.fsum(squares[c]) for c in choices])
-        return front, choices
+            kernel.release()
 
     def measure(self, choice: Choice) -> bool:
         """Finds the true error of an option; returns whether it was unknown."""

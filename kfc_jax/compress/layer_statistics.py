@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -87,3 +89,37 @@ def error_statistics_of(
         seen if seen is None or layer.bias is None else seen.centred()
         for seen in statistics_of(layer, statistics)
     ]
+
+
+def sees_nothing(layer: Layer, statistics: Statistics | None) -> bool:
+    """Says whether a layer, or a kernel of its stack, has seen nothing but zeros."""
+    if statistics is None or layer.is_table or layer.path not in statistics:
+        return False
+    given = statistics[layer.path]
+    return any(one is None for one in (given if isinstance(given, list) else [given]))
+
+
+def weights_of(
+    layer: Layer, statistics: Statistics | None
+) -> list[Callable[[], InputStatistics] | None]:
+    """Returns for each kernel what finds the weights of its error; None: its own error counts.
+
+    Weights of many layers are too large to be kept, and those of samples take a while to find.
+
+    Raises:
+      ValueError: if there are no statistics of the layer, or of another number of inputs.
+    """
+    given: Any = None if statistics is None else statistics.get(layer.path)
+    if (
+        getattr(given, "shape", ())[-1:] != layer.size[:1]
+    ):  # samples of the right size are found fit later
+        statistics_of(layer, statistics)
+    if statistics is None or layer.is_table:
+        return [None] * len(layer.each_matrix())
+
+    def find(index: int) -> InputStatistics:
+        found = error_statistics_of(layer, statistics)[index]
+        assert found is not None
+        return found
+
+    return [functools.partial(find, index) for index in range(len(layer.each_matrix()))]

@@ -1,40 +1,64 @@
 """What one kernel may become: every structure within a budget, its cost and its error.
 
 Errors are estimated for all ranks of a shape at once (`kfc_jax.decompose.errors_at_ranks`), and
-then measured, by decomposing the kernel, for the few structures that come into question. With
-weights, the estimate assumes that the second moment is itself a Kronecker product. One measured
-rank then rescales the estimates of all ranks.
+then measured, by decomposing the kernel or by all its singular values, for the few structures that
+come into question. With weights, the estimate assumes that the second moment is itself a Kronecker
+product. One measured rank then rescales the estimates of all ranks.
+
+Small kernels are estimated at every shape. For others a search finds which shapes to estimate, and
+the estimates are sketches (`kfc_jax.decompose.ShapeErrors`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from kfc_jax.compress.allocation import Front
 from kfc_jax.compress.plan import LayerPlan
-from kfc_jax.decompose import InputStatistics, decompose_kernel, errors_at_ranks
+from kfc_jax.compress.progress import Progress
+from kfc_jax.compress.shape_search import search, undominated
+from kfc_jax.decompose import (
+    InputStatistics,
+    RankErrors,
+    ShapeErrors,
+    WeightedFits,
+    decompose_kernel,
+    errors_at_ranks,
+)
 from kfc_jax.structures import (
     DenseStructure,
     KroneckerStructure,
     LayerStructure,
+    LowRankStructure,
     layer_kinds,
     read_layer_structure,
 )
 
 AUTO = "auto"
 
+Known = tuple[
+    Int[np.ndarray, "options 2"], Int[np.ndarray, " options"], Float[np.ndarray, " options"]
+]
 Choice = tuple[int, int]  # the index of the shape, and the rank; (-1, 0) leaves the layer
-_LEFT: Choice = (-1, 0)
+LEFT: Choice = (-1, 0)
 
-_LARGE = 2**22  # entries of a kernel above which work is saved: fewer shapes, float32
+_SMALL = 2**16  # entries of a kernel up to which every shape is tried, in float64
+_LARGE = 2**22  # entries above which errors stay bounds until the choice is made
+_SKETCHED = 2**27  # entries that are sketched of one kernel: they take about a second
+_KEPT_ENTRIES = 2**22 * 3 // 2  # of the matrices that are kept for one kernel
+_LITTLE = 1e-2  # a squared error below which float32 is not exact enough
 _MAX_UNKNOWNS = 2048  # rank * n_k of a factor that a weighted sweep solves for, in cubic time
+_LEVELS = (0.5, 1.0, 2.0)  # times the likely cost: where shapes of a searched kernel are compared
 _FEW_SWEEPS = 3  # show which shapes are good
+_LAST_SWEEPS, _LAST_TOLERANCE = 20, 2e-3  # of the choice, where not all sweeps are done
+_COMPARING = 2**32  # of the work of sweeps for one kernel, after which few shapes are compared
+_LEAST_COMPARED = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +84,57 @@ def methods() -> tuple[str, ...]:
     return (AUTO, *(name for name, kind in kinds if kind.of_rank_one(4, 4)))
 
 
+def _fits_shortly(structure: LayerStructure) -> TypeGuard[KroneckerStructure]:
+    """Whether a structure is one that `WeightedFits` takes."""
+    return isinstance(structure, KroneckerStructure) and not structure.is_padded
+
+
+@functools.lru_cache(maxsize=64)
+def shapes_at_ranks(
+    size: tuple[int, int],
+    method: str,
+    cost: Callable[[LayerStructure], int],
+    min_matrix_rank: float,
+    has_weights: bool,
+    kinds: tuple[type[LayerStructure], ...],
+) -> tuple[ShapeAtRanks, ...]:
+    """Returns the shapes that are, at the rank they need, smaller and faster than dense.
+
+    Args:
+      size: that of the kernel; kernels of one size share the result.
+      method: one of `methods()`.
+      cost: what a structure costs.
+      min_matrix_rank: the fraction of the full matrix rank that the kernel must be able to have.
+      has_weights: whether ranks are left out at which a weighted sweep takes too long.
+      kinds: all kinds of layers.
+    """
+    dense, found = DenseStructure(*size), []
+    # Of two options that are equal, the first is taken: low rank, which multiplies faster.
+    for kind in sorted(kinds, key=lambda kind: kind is KroneckerStructure):
+        if method not in (AUTO, kind.kind):
+            continue
+        for structure in kind.of_rank_one(*size):
+            max_rank = min(
+                structure.max_rank,
+                (dense.num_parameters - 1) // structure.num_parameters,
+                (dense.flops(1) - 1) // structure.flops(1),
+            )
+            if has_weights and isinstance(structure, KroneckerStructure):
+                rows = max(n for term in structure.terms for n, _ in term.shapes)
+                max_rank = min(max_rank, _MAX_UNKNOWNS // rows)
+            wanted = min_matrix_rank * dense.matrix_rank
+            min_rank = max(1, math.ceil(wanted / structure.matrix_rank))
+            if max_rank >= min_rank:
+                found.append(ShapeAtRanks(structure, cost(structure), min_rank, max_rank))
+    return tuple(found)
+
+
 class KernelOptions:
     """The options of one dense layer.
 
     Attributes:
       path: the path of the layer.
+      size: the number of entries of the kernel.
       min_cost: the lowest cost of any option.
     """
 
@@ -72,7 +142,7 @@ class KernelOptions:
         self,
         path: str,
         kernel: Float[Array | np.ndarray, "inputs features"],
-        weights: InputStatistics | None,
+        weights: Callable[[], InputStatistics] | None,
         *,
         cost: Callable[[LayerStructure], int],
         method: str,
@@ -85,7 +155,8 @@ class KernelOptions:
         Args:
           path: the path of the layer.
           kernel: the kernel ``(inputs, features)``.
-          weights: what the output's error is weighted by; None: the kernel's error counts.
+          weights: returns what the output's error is weighted by; None: the kernel's error counts.
+            It is asked again rather than that large matrices of many layers are kept.
           cost: what a structure costs.
           method: one of `methods()`.
           structure: the text form of the only option, or None.
@@ -93,32 +164,48 @@ class KernelOptions:
             have.
           max_shapes: the largest number of shapes to try where that is costly.
         """
-        self.path, self._kernel, self._weights = path, kernel, weights
-        self._size, self._cost, self._max_shapes = kernel.shape, cost, max_shapes
-        self._is_large = math.prod(self._size) > _LARGE
+        self.path, self._kernel, self._find_weights = path, kernel, weights
+        self._weighted = weights is not None
+        self._size: tuple[int, int] = (kernel.shape[0], kernel.shape[1])
+        self._cost, self._max_shapes = cost, max_shapes
+        self.size = math.prod(self._size)
+        self._is_small, self._is_large = self.size <= _SMALL, self.size > _LARGE
         # Estimates that the true errors are at most; to measure such kernels takes minutes.
-        self._has_bounds = self._is_large and weights is None
+        self._has_bounds = self._is_large and not self._weighted
         self._squares: dict[int, Float[np.ndarray, " ranks"]] = {}  # of ranks 1, 2, ...
         self._estimated: set[int] = set()  # shapes whose estimates a measurement can correct
+        self._known: set[int] = set()  # shapes whose errors at all ranks are true ones
+        self._seen: InputStatistics | None = None
+        self._fits: WeightedFits | None = None
         self._measured: dict[Choice, LayerPlan] = {}
-        self._families: list[ShapeAtRanks] = []
+        self._families: Sequence[ShapeAtRanks] = ()
         self._fixed = structure
         if structure is None:
-            self._measured[_LEFT] = self._fit(DenseStructure(*self._size))
-            self._families = list(self._enumerate(method, min_matrix_rank))
+            nothing_lost = (0.0, 0.0 if self._weighted else None)
+            self._measured[LEFT] = LayerPlan(path, *self._size, DenseStructure.kind, *nothing_lost)
+            wanted = (self._size, method, cost, min_matrix_rank, self._weighted)
+            self._families = shapes_at_ranks(*wanted, tuple(layer_kinds().values()))
         costs = [family.min_rank * family.unit for family in self._families]
-        self.min_cost = min([self.cost_of(_LEFT), *costs])
+        self.min_cost = min([self.cost_of(LEFT), *costs])
 
     def cost_of(self, choice: Choice) -> int:
         """Returns what an option costs."""
-        if choice == _LEFT:
+        if choice == LEFT:
             return self._cost(read_layer_structure(self._fixed or DenseStructure.kind, *self._size))
         return choice[1] * self._families[choice[0]].unit
 
-    def estimate(self, limit: int | None) -> None:
-        """Estimates the error of all options that cost at most ``limit``."""
+    def estimate(self, limit: int | None, likely: int, progress: Progress, share: float) -> None:
+        """Estimates the error of options that cost at most ``limit``.
+
+        Args:
+          limit: the highest cost; None: any.
+          likely: about what the kernel will cost; where not all shapes are tried, those that are
+            good at about this cost are.
+          progress: what is told how many shapes were tried of the largest number.
+          share: the share of the time after which no more are tried than is necessary.
+        """
         if self._fixed is not None:
-            self._measured[_LEFT] = self._fit(read_layer_structure(self._fixed, *self._size))
+            self._measured[LEFT] = self._fit(read_layer_structure(self._fixed, *self._size))
         affordable = {}
         for index, family in enumerate(self._families):
             max_rank = family.max_rank
@@ -126,92 +213,192 @@ class KernelOptions:
                 max_rank = min(max_rank, limit // family.unit)
             if max_rank >= family.min_rank:
                 affordable[index] = max_rank
-        dtype = np.float32 if self._is_large else np.float64
-        for index in self._sample(list(affordable)) if self._is_large else affordable:
-            found = errors_at_ranks(
-                self._families[index].structure,
-                self._kernel,
-                affordable[index],
-                statistics=self._weights,
-                dtype=dtype,
-            )
-            self._squares[index] = found.squares
-            if not found.are_exact:
-                self._estimated.add(index)
+        if self._is_small or self._is_large:
+            dtype = np.float32 if self._is_large else np.float64
+            found = ShapeErrors(self._kernel, self._weights(), dtype=dtype)
+            for index in self._sample(list(affordable)) if self._is_large else affordable:
+                structure = self._families[index].structure
+                if isinstance(structure, (KroneckerStructure, LowRankStructure)):
+                    self._keep(index, found.all_values(structure, affordable[index]))
+                else:
+                    self._keep(index, self._own_errors(index, affordable[index]))
+        elif affordable:
+            self._search(affordable, likely, lambda: progress.is_over(share))
+        progress.advance(self.size)
 
-    def compare(self, cost: int) -> None:
+    def _search(
+        self, affordable: Mapping[int, int], likely: int, is_over: Callable[[], bool]
+    ) -> None:
+        """Estimates the errors of shapes that a search finds, and of all other kinds' shapes."""
+        found = ShapeErrors(self._kernel, self._weights())
+
+        def estimate(index: int) -> Float[np.ndarray, " levels"]:
+            family, max_rank = self._families[index], affordable[index]
+            self._keep(index, found.sketched(family.structure, max_rank))
+            return self._squares_at([level * likely for level in _LEVELS], index)
+
+        kronecker, shapes = [], []
+        for index in affordable:
+            structure = self._families[index].structure
+            if isinstance(structure, KroneckerStructure):
+                kronecker.append(index)
+                shapes.append(structure.terms[0].shapes)
+            elif isinstance(structure, LowRankStructure):
+                estimate(index)
+            else:
+                self._keep(index, self._own_errors(index, affordable[index]))
+        if kronecker:
+            units = np.array([self._families[i].unit for i in kronecker])
+            ranks = np.array([affordable[i] for i in kronecker])
+            firsts, seconds = np.array(shapes).transpose(1, 0, 2)
+            kept = undominated(firsts, seconds, units, ranks)
+            tries = max(self._max_shapes, _SKETCHED // self.size)
+            search(firsts[kept], lambda i: estimate(kronecker[kept[i]]), tries, is_over)
+
+    def _own_errors(self, index: int, max_rank: int) -> RankErrors:
+        """Returns the errors of a shape of a kind that has registered how they are found."""
+        structure, seen = self._families[index].structure, self._weights()
+        return errors_at_ranks(structure, self._kernel, max_rank, statistics=seen)
+
+    def _squares_at(self, costs: Sequence[float], index: int) -> Float[np.ndarray, " costs"]:
+        """Returns the squared errors of a shape at costs, infinite where it has no rank so low."""
+        family, squares = self._families[index], self._squares[index]
+        ranks = np.minimum(np.asarray(costs) // family.unit, len(squares)).astype(int)
+        return np.where(ranks >= family.min_rank, squares[ranks - 1], math.inf)
+
+    def _keep(self, index: int, found: RankErrors) -> None:
+        self._squares[index] = found.squares
+        if not found.are_exact:
+            self._estimated.add(index)
+
+    def compare(self, cost: int, progress: Progress) -> None:
         """Corrects the estimates of the most promising shapes by a few sweeps, at this cost.
 
-        Does nothing where the estimates are exact already, or a sweep would take too long.
+        Estimates of all other shapes are corrected as those were in the mean. Does nothing where
+        the estimates are exact already, or a sweep would take too long.
         """
-        if self._weights is None or self._is_large:
+        if not self._weighted or self._is_large:
             return
         at_cost = []
         for index in self._estimated:
             family, squares = self._families[index], self._squares[index]
             rank = min(max(family.min_rank, cost // family.unit), len(squares))
             at_cost.append((float(squares[rank - 1]), index, rank))
-        for _, index, rank in sorted(at_cost)[: self._max_shapes]:
-            plan = self._fit(self._structure((index, rank)), max_sweeps=_FEW_SWEEPS)
+        work, ratios = 0.0, {}
+        for count, (square, index, rank) in enumerate(sorted(at_cost)[: self._max_shapes]):
+            if count >= _LEAST_COMPARED and (work > _COMPARING or progress.is_over()):
+                break
+            work += (rank * self._size[0]) ** 2 + self.size * rank
+            plan = self._short_fit(self._structure((index, rank)))
             self._correct((index, rank), plan.error)
+            ratios[index] = plan.error**2 / max(square, 1e-12)
+        usual = float(np.median(list(ratios.values()))) if ratios else 1.0
+        for index in self._estimated - ratios.keys():
+            if isinstance(self._families[index].structure, KroneckerStructure):
+                self._squares[index] = self._squares[index] * usual
 
-    def front(self, *, measured: bool) -> tuple[Front, list[Choice]]:
-        """Returns the options' front and what its choices mean.
+    def known(self, *, measured: bool) -> Known:
+        """Returns the options ``(shape, rank)``, their costs and their squared errors.
 
-        All options, or only those of which the error is known, or a bound of it.
+        All of them, or only those of which the error is known, or a bound of it.
         """
-        choices, costs, squares = self.known(measured=measured)
-        return Front.of(costs, squares), choices
-
-    def known(self, *, measured: bool) -> tuple[list[Choice], list[int], list[float]]:
-        """Returns the options, what they cost and their squared errors, as `front` has them."""
-        choices = list(self._measured)
-        costs = [self.cost_of(choice) for choice in choices]
-        squares = [plan.error**2 for plan in self._measured.values()]
-        estimates = self._squares if self._has_bounds or not measured else {}
-        for index, values in estimates.items():
-            ranks = range(self._families[index].min_rank, len(values) + 1)
-            new = [rank for rank in ranks if (index, rank) not in self._measured]
-            choices += [(index, rank) for rank in new]
-            costs += [rank * self._families[index].unit for rank in new]
-            squares += [float(values[rank - 1]) for rank in new]
-        return choices, costs, squares
+        measured_at: dict[int, list[int]] = {}
+        for index, rank in self._measured:
+            measured_at.setdefault(index, []).append(rank)
+        choices = [np.array(list(self._measured), int).reshape(-1, 2)]
+        costs = [np.array([self.cost_of(choice) for choice in self._measured], int)]
+        squares = [np.array([plan.error**2 for plan in self._measured.values()])]
+        for index, values in self._squares.items():
+            if measured and not self._has_bounds and index not in self._known:
+                continue
+            family = self._families[index]
+            ranks = np.arange(family.min_rank, len(values) + 1)
+            ranks = ranks[~np.isin(ranks, measured_at.get(index, []))]
+            choices.append(np.stack([np.full(len(ranks), index), ranks], axis=1))
+            costs.append(ranks * family.unit)
+            squares.append(values[ranks - 1])
+        return np.concatenate(choices), np.concatenate(costs), np.concatenate(squares)
 
     def measure(self, choice: Choice) -> bool:
         """Finds the true error of an option; returns whether it was unknown."""
-        if choice in self._measured or self._has_bounds:
+        index = choice[0]
+        if choice in self._measured or self._has_bounds or index in self._known:
             return False
+        if self._fits_in_short(choice):
+            self._measured[choice] = self._short_fit(self._structure(choice))
+            self._correct(choice, self._measured[choice].error)
+            return True
+        if self._has_values(index):
+            # All ranks take as long as one: others of the same shape may be chosen next.
+            structure = self._families[index].structure
+            errors = ShapeErrors(self._kernel, self._weights())
+            values = errors.all_values(structure, len(self._squares[index]))
+            self._squares[index] = values.squares
+            self._known.add(index)
+            return True
         self._measured[choice] = self._fit(self._structure(choice))
         self._correct(choice, self._measured[choice].error)
         return True
 
     def plan(self, choice: Choice) -> LayerPlan:
         """Returns the plan of an option, with its true errors."""
-        if choice not in self._measured:
-            self._measured[choice] = self._fit(self._structure(choice))
-        return self._measured[choice]
+        index, rank = choice
+        is_short = self._fits_in_short(choice)
+        if choice in self._measured and not is_short:
+            return self._measured[choice]
+        if is_short:
+            return self._short_fit(self._structure(choice), _LAST_SWEEPS, _LAST_TOLERANCE)
+        is_true = index in self._known and self._squares[index][rank - 1] > _LITTLE
+        if is_true and not self._weighted:
+            error = math.sqrt(self._squares[index][rank - 1])
+            return LayerPlan(self.path, *self._size, str(self._structure(choice)), error)
+        return self._measured.setdefault(choice, self._fit(self._structure(choice)))
 
-    def _enumerate(self, method: str, min_matrix_rank: float) -> Iterator[ShapeAtRanks]:
-        """Yields the shapes that are, at the rank they need, smaller and faster than dense."""
-        dense = DenseStructure(*self._size)
-        # Of two options that are equal, the first is taken: low rank, which multiplies faster.
-        kinds = sorted(layer_kinds().values(), key=lambda kind: kind is KroneckerStructure)
-        for kind in kinds:
-            if method not in (AUTO, kind.kind):
-                continue
-            for structure in kind.of_rank_one(*self._size):
-                max_rank = min(
-                    structure.max_rank,
-                    (dense.num_parameters - 1) // structure.num_parameters,
-                    (dense.flops(1) - 1) // structure.flops(1),
-                )
-                if self._weights is not None and isinstance(structure, KroneckerStructure):
-                    rows = max(n for term in structure.terms for n, _ in term.shapes)
-                    max_rank = min(max_rank, _MAX_UNKNOWNS // rows)
-                wanted = min_matrix_rank * dense.matrix_rank
-                min_rank = max(1, math.ceil(wanted / structure.matrix_rank))
-                if max_rank >= min_rank:
-                    yield ShapeAtRanks(structure, self._cost(structure), min_rank, max_rank)
+    def _has_values(self, index: int) -> bool:
+        """Whether the true errors of a shape are singular values, which are found soon."""
+        structure = self._families[index].structure
+        if self._is_small or self._is_large:
+            return False
+        if isinstance(structure, KroneckerStructure):
+            return not self._weighted and not structure.is_padded
+        return isinstance(structure, LowRankStructure)
+
+    def _fits_in_short(self, choice: Choice) -> bool:
+        """Whether an option is measured by a few sweeps, as a full decomposition takes too long."""
+        if choice == LEFT or self._is_small or self._is_large or not self._weighted:
+            return False
+        return _fits_shortly(self._structure(choice))
+
+    def _short_fit(
+        self, structure: LayerStructure, sweeps: int = _FEW_SWEEPS, tolerance: float = 0.0
+    ) -> LayerPlan:
+        """Fits the kernel by a few sweeps."""
+        fits = self._short_fits() if _fits_shortly(structure) else None
+        if fits is not None and _fits_shortly(structure):
+            errors = fits.errors(structure, sweeps, tolerance)
+            if errors[1] > _LITTLE:
+                return LayerPlan(self.path, *self._size, str(structure), *errors)
+        return self._fit(structure, max_sweeps=sweeps)
+
+    def _short_fits(self) -> WeightedFits | None:
+        if self._fits is None and (weights := self._weights()) is not None:
+            dtype = np.float64 if self._is_small else np.float32
+            self._fits = WeightedFits(self._kernel, weights, dtype=dtype)
+        return self._fits
+
+    def _weights(self) -> InputStatistics | None:
+        """Returns what the output's error is weighted by; None: the kernel's error counts."""
+        if self._seen is not None or self._find_weights is None:
+            return self._seen
+        found = self._find_weights()
+        if found.inputs**2 <= _KEPT_ENTRIES:
+            self._seen = found
+        return found
+
+    def release(self) -> None:
+        """Forgets what a later question finds again, if it is large."""
+        if self._size[0] ** 2 + 2 * self.size > _KEPT_ENTRIES:
+            self._fits = None
 
     def _sample(self, indices: list[int]) -> list[int]:
         """Returns `max_shapes` shapes: half of them the smallest, the others evenly spread."""
@@ -230,7 +417,7 @@ class KernelOptions:
 
     def _fit(self, structure: LayerStructure, **options: Any) -> LayerPlan:
         """Decomposes the kernel."""
-        _, report = decompose_kernel(structure, self._kernel, statistics=self._weights, **options)
+        _, report = decompose_kernel(structure, self._kernel, statistics=self._weights(), **options)
         inputs, features = self._size
         errors = report.relative_error, report.output_error
         return LayerPlan(self.path, inputs, features, str(structure), *errors)

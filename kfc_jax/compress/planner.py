@@ -13,7 +13,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,15 +25,20 @@ from kfc_jax.compress.layer_options import LayerOptions
 from kfc_jax.compress.layer_statistics import (
     Statistics,
     check_paths,
-    error_statistics_of,
     list_layers,
+    sees_nothing,
+    weights_of,
 )
 from kfc_jax.compress.model_layers import ModelLayers, dense_layers
-from kfc_jax.compress.options import Choice, KernelOptions, methods
+from kfc_jax.compress.options import LEFT, Choice, KernelOptions, methods
 from kfc_jax.compress.plan import CompressionPlan
+from kfc_jax.compress.progress import Progress
 from kfc_jax.structures import DenseStructure, LayerStructure, LowRankStructure
 
 _MAX_ROUNDS = 12
+_NEGLIGIBLE = 3e-3  # of the total error or cost: for less it is not worth measuring more
+_LIKELY_SHARE = 0.2  # of a kernel's cost that is left, where the budget does not tell
+_ESTIMATING = 0.6  # of the time, where there is a limit
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +54,8 @@ def plan_compression(
     structures: Mapping[str, str | LayerStructure] | None = None,
     min_matrix_rank: float = 0.0,
     max_shapes: int = 32,
+    seconds: float | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> CompressionPlan:
     """Chooses a structure for every dense layer, so that the total error is as small as it can be.
 
@@ -57,10 +64,12 @@ def plan_compression(
     to leave the layer. None has more parameters or FLOPs than the dense layer. The budget is shared
     out exactly: for the errors that were found, no other choice within the budget is better.
 
-    Without statistics, the errors are those of the optimal decompositions; for kernels above four
-    million entries they are close upper bounds until the choice is made. With statistics, shapes
-    are compared by a few sweeps, and the chosen ones are decomposed in full; ranks at which a sweep
-    would take many seconds are left out.
+    Kernels of up to 65,536 entries are tried in every shape, larger ones in those that a search
+    finds, with the errors estimated; what is chosen is measured. Without statistics, the errors of
+    the plan are those of the optimal decompositions; for kernels above four million entries they
+    are close upper bounds until the choice is made. With statistics, shapes are compared by a few
+    sweeps; chosen ones are decomposed in full, those of more than 65,536 entries by a few sweeps
+    again. Ranks at which a sweep would take many seconds are left out.
 
     Example::
 
@@ -88,9 +97,17 @@ def plan_compression(
         their error is the smallest, but after training, shapes without a bottleneck are better; so
         take ``kfc_jax.structures.TRAINABLE_MATRIX_RANK`` before training. With method ``low_rank``
         it is not considered.
-      max_shapes: The largest number of shapes to try. It matters only for kernels above four
-        million entries (half of the tries go to the shapes with the smallest factors, half are
-        spread evenly over the others) and with `statistics` (the most promising shapes are tried).
+      max_shapes: the number of shapes of two factors to try of a kernel of more than 65,536
+        entries; up to four million entries, more are tried where it takes little time. Half of the
+        tries are spread over all shapes, the others follow the best; above four million entries,
+        half go to the shapes with the smallest factors. With `statistics`, it is also the largest
+        number of shapes that are compared by sweeps.
+      seconds: about how long it may take. When the time is over, no further shapes are tried and
+        the errors of the chosen ones may be estimates. The parts that any plan needs are done all
+        the same, and they may take longer. Default: no limit. With one, two plans may differ.
+      progress: what is called with a line of text, every five seconds, about how far it is and the
+        time that is left. Default: nothing is told in the first five seconds, then the lines are
+        printed to the standard error stream.
 
     Raises:
       ValueError: if the budget cannot be met (the message names the smallest one that can), a
@@ -104,6 +121,8 @@ def plan_compression(
         raise ValueError(f"min_matrix_rank is {min_matrix_rank}; it must be a fraction, 0 to 1.")
     if max_shapes < 1:
         raise ValueError(f"max_shapes is {max_shapes}; it must be at least 1.")
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"seconds is {seconds}; it must be a positive number of seconds, or None.")
     layers, dense = dense_layers(params), DenseStructure.kind
     for layer in layers.values():
         layer.check_numbers()
@@ -118,59 +137,105 @@ def plan_compression(
         if not is_open or any(fnmatch.fnmatchcase(path, pattern) for pattern in exclude):
             fixed.setdefault(path, dense)
 
-    options: list[LayerOptions] = []
+    options = []
     for path, layer in layers.items():
-        count = math.prod(layer.stack_shape)
-        weights: Any = [None] * count
-        if fixed.get(path) != dense:
-            weights = error_statistics_of(layer, statistics)
-            if statistics is not None and not layer.is_table and None in weights:
-                _log.warning("Layer %s has seen nothing but zeros: it is left dense.", path)
-                fixed[path], weights = dense, [None] * count
+        if fixed.get(path) != dense and sees_nothing(layer, statistics):
+            _log.warning("Layer %s has seen nothing but zeros: it is left dense.", path)
+            fixed[path] = dense
+        weights = weights_of(layer, None if fixed.get(path) == dense else statistics)
         kernels = [
             KernelOptions(
                 path,
                 kernel,
-                of_kernel,
+                find_weights,
                 cost=_flops if budget.kind == FLOPS else _parameters,
                 method=method,
                 structure=fixed.get(path),
                 min_matrix_rank=0.0 if method == LowRankStructure.kind else min_matrix_rank,
                 max_shapes=max_shapes,
             )
-            for kernel, of_kernel in zip(layer.each_matrix(), weights, strict=True)
+            for kernel, find_weights in zip(layer.each_matrix(), weights, strict=True)
         ]
         options.append(LayerOptions(layer, kernels))
     other = sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(layers.params)) - sum(
         math.prod(layer.kernel.shape) for layer in layers.values()
     )
     limit = None if budget.kind == ERROR else _kernel_limit(budget, options, layers, other)
+    clock = Progress(seconds, progress)
+    _estimate(options, limit, clock)
+    chosen = _choose(options, budget, limit, clock)
+    plans = []
+    clock.begin("the choice measured", sum(option.size for option in options))
+    for option, choice in zip(options, chosen, strict=True):
+        plans.append(option.plan(choice))
+        option.release()
+        clock.advance(option.size)
+    return CompressionPlan(tuple(plans), other, str(budget), method)
+
+
+def _estimate(options: Sequence[LayerOptions], limit: int | None, clock: Progress) -> None:
+    """Estimates the errors of all layers' options."""
+    left = sum(option.cost_of(LEFT) for option in options)
+    kept = _LIKELY_SHARE if limit is None else min(1.0, limit / max(1, left))
+    sizes = sum(option.size for option in options)
+    clock.begin(f"the errors of the shapes of {len(options)} kernels", sizes)
+    least, done = sum(option.min_cost for option in options), 0
     for option in options:
-        rest = sum(o.min_cost for o in options) - option.min_cost
-        option.estimate(None if limit is None else limit - rest)
-    chosen = _choose(options, budget, limit)
-    plans = tuple(option.plan(choice) for option, choice in zip(options, chosen, strict=True))
-    return CompressionPlan(plans, other, str(budget), method)
+        done += option.size
+        option.estimate(
+            None if limit is None else limit - least + option.min_cost,
+            math.ceil(kept * option.cost_of(LEFT)),
+            clock,
+            _ESTIMATING * done / sizes,
+        )
 
 
-def _choose(options: Sequence[LayerOptions], budget: Budget, limit: int | None) -> list[Choice]:
+def _choose(
+    options: Sequence[LayerOptions], budget: Budget, limit: int | None, clock: Progress
+) -> list[Choice]:
     """Allocates by what is known, finds the truth about what was chosen, and so on."""
 
-    def allocate(*, measured: bool = False) -> list[Choice]:
+    def allocate(*, measured: bool = False) -> tuple[list[Choice], float]:
+        """Returns the choices, and what they should keep small: their error, or their cost."""
         fronts, choices = zip(*(option.front(measured=measured) for option in options), strict=True)
         indices = least_cost(fronts, budget.value) if limit is None else least_error(fronts, limit)
-        return [of_layer[i] for of_layer, i in zip(choices, indices, strict=True)]
+        chosen = []
+        total = 0.0
+        for option, front, of_layer, i in zip(options, fronts, choices, indices, strict=True):
+            chosen.append((int(of_layer[i, 0]), int(of_layer[i, 1])))
+            if limit is None:
+                total += option.cost_of(chosen[-1])
+            else:
+                total += float(front.squares[front.choices[:, 0] == i][0])
+        return chosen, total if limit is None else math.sqrt(total)
 
     if not options:
         return []
-    for option, choice in zip(options, allocate(), strict=True):
-        option.compare(option.cost_of(choice))
-    for _ in range(_MAX_ROUNDS):
-        chosen = allocate()
-        # All are measured, so this is a list and no generator.
-        if not any([o.measure(choice) for o, choice in zip(options, chosen, strict=True)]):
+    sizes = sum(option.size for option in options)
+    clock.begin(f"the shapes of {len(options)} kernels compared", sizes)
+    for option, choice in zip(options, allocate()[0], strict=True):
+        option.compare(option.cost_of(choice), clock)
+        option.release()
+        clock.advance(option.size)
+    for count in range(_MAX_ROUNDS):
+        chosen, hoped = allocate()
+        if clock.is_over():
             return chosen
-    return allocate(measured=True)
+        clock.begin(f"choice {count + 1} of at most {_MAX_ROUNDS} measured", sizes)
+        news = []
+        for option, choice in zip(options, chosen, strict=True):
+            news.append(option.measure(choice))
+            option.release()
+            clock.advance(option.size)
+        if not any(news):
+            return chosen
+        try:
+            chosen, reached = allocate(measured=True)
+        except ValueError:  # what is measured is not yet within the budget
+            continue
+        if reached <= (1 + _NEGLIGIBLE) * hoped:
+            return chosen
+    return allocate(measured=True)[0]
 
 
 def _kernel_limit(

@@ -6,8 +6,11 @@
 - `DecompositionReport`: what a decomposition reached.
 - `InputStatistics`: what a layer sees, by which errors of its output are weighted.
 - `errors_at_ranks`: the errors of all ranks of a structure's shape at once, estimated.
+- `RankErrors`: these errors.
+- `ShapeErrors`: those of one kernel for many shapes, also as sketches.
 - `spectrum`: the singular values that tell the error of every rank of a shape.
 - `Spectrum`: these values, with the errors.
+- `WeightedFits`: the errors that a few sweeps reach, for one kernel and many shapes.
 - `unit_order`: the order of a layer's units in which its kernel is nearest to a structure.
 """
 
@@ -15,14 +18,24 @@ from kfc_jax.decompose.decompose_layer import decompose_kernel
 from kfc_jax.decompose.input_statistics import InputStatistics
 from kfc_jax.decompose.nearest import nearest_kronecker_sum
 from kfc_jax.decompose.report import DecompositionReport
-from kfc_jax.decompose.spectra import Spectrum, errors_at_ranks, spectrum
+from kfc_jax.decompose.spectra import (
+    RankErrors,
+    ShapeErrors,
+    Spectrum,
+    errors_at_ranks,
+    spectrum,
+)
 from kfc_jax.decompose.thin_matrices import low_rank
 from kfc_jax.decompose.unit_ordering import unit_order
+from kfc_jax.decompose.weighted_fits import WeightedFits
 
 __all__ = [
     "DecompositionReport",
     "InputStatistics",
+    "RankErrors",
+    "ShapeErrors",
     "Spectrum",
+    "WeightedFits",
     "decompose_kernel",
     "errors_at_ranks",
     "low_rank",

@@ -168,16 +168,15 @@ class KernelFit:
         assert self.weighted_kernel is not None  # as there are weights
         gradient = to_tensor(self.weighted_kernel, term)
 
-        def error(vectors: Vectors) -> float:
-            rest = norm**2 - error_reduction(gradient, vectors, term.shapes, weights)
-            return ratio(math.sqrt(max(0.0, rest)), norm)
+        def error(reduction: float) -> float:
+            return ratio(math.sqrt(max(0.0, norm**2 - reduction)), norm)
 
-        errors = [error(vectors)]
+        errors = [error(error_reduction(gradient, vectors, term.shapes, weights))]
         for _ in range(self.max_sweeps):
             if errors[-1] <= _LITTLE_LEFT:
                 break
-            new = alternate_on_gradient(gradient, vectors, term.shapes, weights)
-            now = error(new)
+            new, reduction = alternate_on_gradient(gradient, vectors, term.shapes, weights)
+            now = error(reduction)
             if now > errors[-1]:  # rounding, at the optimum
                 return [vectors], errors, True
             vectors = new

@@ -10,6 +10,7 @@ least squares, ALS); the error never rises. All is float64 on the host; factors 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from kfc_jax.structures import KroneckerTerm, Shape
 _RANDOM_STARTS = 3
 _START_PASSES = 15
 _PROXIMAL = 1e-11  # of the mean curvature: makes singular least squares solvable
+_PROXIMAL_FLOAT32 = 1e-5  # above what rounding adds to a small curvature
 _ZERO = 1e-300
 
 
@@ -67,8 +69,15 @@ def fit_term_weighted(
     for k, root in enumerate(roots):
         tensor = np.moveaxis(np.tensordot(root.T, tensor, (1, 2 * k)), 0, 2 * k)
     vectors = fit_term(np.ascontiguousarray(tensor).reshape(target.shape), term)
+    return unweighted_vectors(vectors, roots, term.shapes)
+
+
+def unweighted_vectors(
+    vectors: Vectors, roots: Sequence[Float[np.ndarray, "_ _"]], shapes: Shape
+) -> list[Float[np.ndarray, "rank _"]]:
+    """Returns the factors ``F_k`` for the vectors ``L_k.T @ F_k``, where ``L_k`` are the roots."""
     result = []
-    for vector, root, (n, m) in zip(vectors, roots, term.shapes, strict=True):
+    for vector, root, (n, m) in zip(vectors, roots, shapes, strict=True):
         columns = vector.reshape(-1, n, m).transpose(1, 0, 2).reshape(n, -1)
         solved = scipy.linalg.solve_triangular(root, columns, trans="T", lower=True)
         result.append(solved.reshape(n, -1, m).transpose(1, 0, 2).reshape(vector.shape))
@@ -109,18 +118,23 @@ def alternate_on_gradient(
     vectors: Vectors,
     shapes: Shape,
     moment: Float[np.ndarray, "n n"],
-) -> list[Float[np.ndarray, "rank _"]]:
+) -> tuple[list[Float[np.ndarray, "rank _"]], float]:
     """Does what ``alternate`` does with a moment, from ``moment @ target``, rearranged.
 
     No kernel is multiplied with the moment, which is nearly all that ``alternate`` does. Steps are
     differences here: for the last digits of a small error there is ``alternate``.
+
+    Returns:
+      The new vectors, and what ``error_reduction`` is for them.
     """
-    vectors = list(vectors)
+    vectors, reduction = list(vectors), 0.0
     for k in range(len(shapes)):
         curvature = _Curvature(vectors, shapes, k, moment)
         pull = _contract_others(gradient, vectors, k)
         vectors[k] = vectors[k] + curvature.solve(pull - curvature.times(vectors[k]))
-    return vectors
+        if k + 1 == len(shapes):
+            reduction = float(np.vdot(vectors[k], 2 * pull - curvature.times(vectors[k])))
+    return vectors, reduction
 
 
 def error_reduction(
@@ -219,7 +233,8 @@ def _solve(
     scale = np.trace(curvature) / len(curvature)
     if scale <= _ZERO:
         return np.zeros_like(right)
-    damped = curvature + _PROXIMAL * scale * np.eye(len(curvature))
+    proximal = _PROXIMAL if curvature.dtype == np.float64 else _PROXIMAL_FLOAT32
+    damped = curvature + proximal * scale * np.eye(len(curvature), dtype=curvature.dtype)
     return scipy.linalg.solve(damped, right, assume_a="pos", check_finite=False)
 
 
@@ -227,6 +242,8 @@ def _contract_others(tensor: Any, vectors: Vectors, k: int) -> Float[np.ndarray,
     """Contracts every axis of ``tensor`` but the k-th with its vectors, rank by rank."""
     if len(vectors) == 1:
         return tensor[None]
+    if len(vectors) == 2:  # what einsum does, but it thinks longer than small products take
+        return vectors[0] @ tensor if k else vectors[1] @ tensor.T
     rank_axis = len(vectors)
     operands: list[Any] = [tensor, list(range(len(vectors)))]
     for other, vector in enumerate(vectors):

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from kfc_jax.decompose.blas_threads import one_thread
 from kfc_jax.decompose.fit_sum import DEFAULT_SHRINKAGE, KernelFit, check_kernel, residual_of
 from kfc_jax.decompose.fit_term import canonical
 from kfc_jax.decompose.input_statistics import InputStatistics, Samples, second_moment_of
@@ -105,13 +106,14 @@ def nearest_kronecker_sum(
     moment = second_moment_of(statistics, structure.inputs)
 
     fit = KernelFit(kernel, structure, max_sweeps, tolerance)
-    terms, errors, converged = fit.plain()
-    if moment is not None:
-        terms, errors, converged = fit.weighted(moment, shrinkage, terms)
-    terms = with_learnable_zeros([canonical(v) for v in terms], structure, kernel, dtype)
+    with one_thread(structure.dense_parameters):
+        terms, errors, converged = fit.plain()
+        if moment is not None:
+            terms, errors, converged = fit.weighted(moment, shrinkage, terms)
+        terms = with_learnable_zeros([canonical(v) for v in terms], structure, kernel, dtype)
     factors = [
         [
-            jnp.asarray(v.reshape(term.rank, n, m), dtype)
+            jnp.asarray(np.asarray(v.reshape(term.rank, n, m), dtype))  # no conversion to compile
             for v, (n, m) in zip(vectors, term.shapes, strict=True)
         ]
         for term, vectors in zip(structure.terms, terms, strict=True)

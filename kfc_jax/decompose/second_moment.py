@@ -8,6 +8,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
+from kfc_jax.decompose.rearrangement import rearrange
 from kfc_jax.structures import Shape
 
 _CHUNK = 4096
@@ -51,12 +52,17 @@ def checked_moment(moment: Any) -> Float[np.ndarray, "n n"]:
     if not np.allclose(moment, moment.T, rtol=0, atol=1e-5 * np.abs(moment).max()):
         raise ValueError("The second moment is not symmetric; give x.T @ x / len(x).")
     moment = (moment + moment.T) / 2
-    lowest = scipy.linalg.eigvalsh(moment, subset_by_index=(0, 0), check_finite=False)[0]
-    if lowest < -1e-5 * max(np.trace(moment), 0):
+    allowed = 1e-5 * max(np.trace(moment), 0)
+    try:  # far faster than the eigenvalues, and there is a factor just if they are above
+        np.linalg.cholesky(moment + allowed * np.eye(len(moment)))
+    except np.linalg.LinAlgError:
+        lowest = scipy.linalg.eigvalsh(moment, subset_by_index=(0, 0), check_finite=False)[0]
+        if lowest >= -allowed:
+            return moment
         raise ValueError(
             f"The second moment has the negative eigenvalue {lowest:.3g}, which no inputs give; "
             "give x.T @ x / len(x)."
-        )
+        ) from None
     return moment
 
 
@@ -69,7 +75,7 @@ def _weighing_something(name: str, moment: Float[np.ndarray, "n n"]) -> Float[np
 
 
 def kronecker_roots(
-    moment: Float[np.ndarray, "n n"], shapes: Shape
+    moment: Float[np.ndarray, "n n"], shapes: Shape, tolerance: float = 1e-8
 ) -> list[Float[np.ndarray, "_ _"]]:
     """Returns lower triangular ``L_k`` so that ``moment`` is near ``(x)_k L_k @ L_k.T``.
 
@@ -79,32 +85,52 @@ def kronecker_roots(
     each, so that the roots can be inverted.
 
     Args:
-      moment: second moment of the padded inputs, ``n = prod n_k``.
+      moment: second moment of the padded inputs, ``n = prod n_k``, float32 or float64.
       shapes: shape of the term, whose ``n_k`` count.
+      tolerance: the sweeps end when one changes the first factor by less.
+
+    Returns:
+      The roots, in float64.
     """
     sides = [n for n, _ in shapes]
-    tensor = moment.reshape(*sides, *sides)
+    # As a tensor of the factors' entries, so that each contraction reads it in order.
+    tensor = rearrange(moment, tuple((n, n) for n in sides))
     count = len(sides)
-    factors = [np.eye(n) / np.sqrt(n) for n in sides]
+    factors = [(np.eye(n) / np.sqrt(n)).ravel().astype(moment.dtype) for n in sides]
     for _ in range(_SWEEPS if count > 1 else 1):
         before = factors[0]
         for k in range(count):
-            operands: list[Any] = [tensor, list(range(2 * count))]
-            for other in range(count):
-                if other != k:
-                    operands += [factors[other], [other, count + other]]
-            factor = np.einsum(*operands, [k, count + k], optimize=True)
+            factor = tensor
+            for other in reversed([i for i in range(count) if i != k]):
+                factor = np.tensordot(factor, factors[other], (other, 0))
             norm = np.linalg.norm(factor)
             factors[k] = factor / norm
-        if np.linalg.norm(factors[0] - before) < 1e-8:
+        if np.linalg.norm(factors[0] - before) < tolerance:
             break
     factors[-1] = factors[-1] * norm
-    return [
-        np.linalg.cholesky(f + _JITTER * np.trace(f) / len(f) * np.eye(len(f))) for f in factors
-    ]
+    result = []
+    for factor, n in zip(factors, sides, strict=True):
+        square = factor.reshape(n, n).astype(np.float64)
+        square = (square + square.T) / 2
+        jitter = max(_JITTER, np.finfo(moment.dtype).eps * 100) if moment.itemsize < 8 else _JITTER
+        result.append(np.linalg.cholesky(square + jitter * np.trace(square) / n * np.eye(n)))
+    return result
 
 
 def moment_root(moment: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
     """Returns a matrix ``R`` with ``R.T @ R = moment``: ``||R @ k||`` weighs ``k`` by it."""
     values, vectors = scipy.linalg.eigh(moment, check_finite=False)
     return np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
+
+
+def output_root(
+    moment: Float[np.ndarray, "n n"], kernel: Float[np.ndarray, "n m"]
+) -> Float[np.ndarray, "k m"]:
+    """Returns a matrix with the singular values and right vectors of outputs, ``R @ kernel``.
+
+    It comes from the root ``R`` of the inputs' moment or from the outputs' moment, whichever is
+    the smaller matrix.
+    """
+    if kernel.shape[1] < kernel.shape[0]:
+        return moment_root(kernel.T @ (moment @ kernel))
+    return moment_root(moment) @ kernel

@@ -15,17 +15,11 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from kfc_jax.decompose.fit_sum import (
-    DEFAULT_SHRINKAGE,
-    NOTHING_LEFT,
-    check_kernel,
-    shrunk,
-    to_float64,
-    to_tensor,
-)
-from kfc_jax.decompose.input_statistics import InputStatistics, Samples, second_moment_of
-from kfc_jax.decompose.rearrangement import rearrange
-from kfc_jax.decompose.second_moment import kronecker_roots, moment_root
+from kfc_jax.decompose.blas_threads import one_thread
+from kfc_jax.decompose.fit_sum import NOTHING_LEFT, check_kernel, to_float64, to_tensor
+from kfc_jax.decompose.input_statistics import InputStatistics, Samples
+from kfc_jax.decompose.rank_matrices import RankMatrices
+from kfc_jax.decompose.spectral_sketch import sketched_energies
 from kfc_jax.decompose.truncated_svd import leading_singular
 from kfc_jax.structures import (
     KroneckerStructure,
@@ -36,6 +30,7 @@ from kfc_jax.structures import (
 )
 
 _GRAM_SIDE = 2048  # a matrix's shorter side up to which all singular values are found
+_SKETCH_SIDE = 64  # a matrix's shorter side up to which a sketch would save nothing
 _MAX_RANK = 256  # of larger ones
 _ROUGH = 1e-3  # relative tolerance of the squared errors of larger ones
 
@@ -156,44 +151,54 @@ def errors_at_ranks(
     )
 
 
-@errors_at_ranks.register
-def _of_low_rank(
-    structure: LowRankStructure,
+@errors_at_ranks.register(LowRankStructure)
+@errors_at_ranks.register(KroneckerStructure)
+def _of_singular_values(
+    structure: LowRankStructure | KroneckerStructure,
     kernel: Any,
     max_rank: int,
     *,
     statistics: InputStatistics | Samples | None = None,
     dtype: Any = np.float64,
 ) -> RankErrors:
-    moment = second_moment_of(statistics, structure.inputs)
-    matrix = np.asarray(kernel, dtype)
-    if moment is not None:
-        matrix = moment_root(moment).astype(dtype) @ matrix
-    return RankErrors(_squares(matrix, max_rank), are_exact=True)
+    return ShapeErrors(kernel, statistics, dtype=dtype).all_values(structure, max_rank)
 
 
-@errors_at_ranks.register
-def _of_two_factors(
-    structure: KroneckerStructure,
-    kernel: Any,
-    max_rank: int,
-    *,
-    statistics: InputStatistics | Samples | None = None,
-    dtype: Any = np.float64,
-) -> RankErrors:
-    (term,) = structure.terms
-    (n1, m1), (n2, m2) = term.shapes
-    moment = second_moment_of(statistics, structure.inputs)
-    padding = ((0, term.inputs - structure.inputs), (0, term.features - structure.features))
-    matrix = np.pad(np.asarray(kernel, dtype), padding)
-    if moment is not None:
-        weights = np.pad(shrunk(moment, DEFAULT_SHRINKAGE), (padding[0], padding[0]))
-        roots = kronecker_roots(weights, term.shapes)
-        tensor = matrix.reshape(n1, n2, m1 * m2)
-        tensor = np.einsum("ia,jb,ijm->abm", *roots, tensor, optimize=True)
-        matrix = tensor.reshape(matrix.shape).astype(dtype, copy=False)
-    squares = _squares(rearrange(matrix, term.shapes), max_rank)
-    return RankErrors(squares, are_exact=moment is None and not structure.is_padded)
+class ShapeErrors:
+    """The errors of one kernel at all ranks of many shapes, with what the shapes share found once.
+
+    It takes the kinds whose errors are singular values: low rank, and shapes of two factors.
+    """
+
+    def __init__(
+        self,
+        kernel: Float[Array | np.ndarray, "inputs features"],
+        statistics: InputStatistics | Samples | None = None,
+        *,
+        dtype: Any = np.float32,
+    ) -> None:
+        """Takes the kernel, what the layer sees, and the type to compute in."""
+        self._matrices = RankMatrices(kernel, statistics, dtype)
+
+    def all_values(self, structure: LayerStructure, max_rank: int) -> RankErrors:
+        """Returns what `errors_at_ranks` does, from all singular values, or the leading ones."""
+        with one_thread(structure.dense_parameters):
+            matrix, is_exact = self._matrices.of(structure)
+            return RankErrors(_squares(matrix, max_rank), is_exact)
+
+    def sketched(self, structure: LayerStructure, max_rank: int) -> RankErrors:
+        """Returns estimates within about a percent, until little is left, in little time.
+
+        Where all singular values are found as fast, the errors are those of `all_values`.
+        """
+        with one_thread():
+            matrix, is_exact = self._matrices.of(structure)
+            if min(matrix.shape) <= _SKETCH_SIDE:
+                return RankErrors(_squares(matrix, max_rank), is_exact)
+            total = self._matrices.energy_of(matrix)
+            energies = sketched_energies(matrix, total)
+        left = 1 - np.cumsum(energies / (total or 1.0))[:max_rank]
+        return RankErrors(np.maximum(left, 0.0), are_exact=False)
 
 
 def _squares(matrix: Float[np.ndarray, "p q"], max_rank: int) -> Float[np.ndarray, " ranks"]:

@@ -12,7 +12,7 @@ from kfc_jax.decompose.fit_sum import check_kernel, to_float64
 from kfc_jax.decompose.fit_term import canonical
 from kfc_jax.decompose.input_statistics import InputStatistics, Samples, second_moment_of
 from kfc_jax.decompose.report import DecompositionReport
-from kfc_jax.decompose.second_moment import moment_root
+from kfc_jax.decompose.second_moment import output_root
 from kfc_jax.decompose.truncated_svd import leading_singular
 from kfc_jax.decompose.unneeded import with_learnable_zeros
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm, LowRankStructure
@@ -55,11 +55,11 @@ def low_rank(
     else:
         # The best approximation of the output is its projection on its leading right singular
         # vectors, and this is linear in the inputs.
-        _, _, vh = leading_singular(moment_root(moment) @ matrix, rank)
+        _, _, vh = leading_singular(output_root(moment, matrix), rank)
         u = matrix @ vh.T
     columns_and_rows = KroneckerStructure((KroneckerTerm(((rows, 1), (1, columns)), rank),))
     ((u, v),) = with_learnable_zeros([canonical([u.T, vh])], columns_and_rows, matrix, dtype)
-    u, v = jnp.asarray(u.T, dtype), jnp.asarray(v, dtype)
+    u, v = (jnp.asarray(np.asarray(a, dtype)) for a in (u.T, v))
     difference = matrix - np.asarray(u, np.float64) @ np.asarray(v, np.float64)
     report = DecompositionReport.of(
         kernel, difference, structure.num_parameters, statistics=statistics, started=started

@@ -609,6 +609,11 @@ def test_many_layers_are_shared_out_within_the_budget(monkeypatch):
 
     assert total(thinned)[0] <= 150
     assert total(exact)[1] <= total(thinned)[1] <= 1.2 * total(exact)[1]
+    monkeypatch.setattr(allocation, "_MAX_PAIRS", 1)  # as good as nothing is left of the others
+    for limit in (12, 13, 60, 150, 400):
+        assert total(least_error(options, limit))[0] <= limit
+        exact = np.sqrt(total(least_error(options, limit))[1]) * (1 + 1e-9)
+        assert np.sqrt(total(least_cost(options, exact))[1]) <= exact
 
 
 @pytest.mark.parametrize("has_bias", [False, True])
