@@ -239,6 +239,7 @@ def _new_factors(structure: LayerStructure, layer: Layer, stored: Any, key: Any)
     if not layer.stack_shape:
         is_matrix = layer.kernel.ndim == 2 and layer.axes.rows == (0,)
         return dict(one(key, stored if is_matrix else layer.each_matrix()[0]))
-    kernels = jnp.stack(layer.each_matrix())
-    arrays = jax.vmap(one)(jax.random.split(key, len(kernels)), kernels)
-    return {name: a.reshape(*layer.stack_shape, *a.shape[1:]) for name, a in arrays.items()}
+    # One after the other: initialisers may draw what is not to be drawn in a batch.
+    kernels = layer.each_matrix()
+    each = [one(*pair) for pair in zip(jax.random.split(key, len(kernels)), kernels, strict=True)]
+    return jax.tree.map(lambda *a: jnp.stack(a).reshape(*layer.stack_shape, *a[0].shape), *each)

@@ -91,8 +91,6 @@ class _Recorder(Replace):
                 sums = over_stack(Sums.of, len(reading.stacked))(reading.inputs_of(x))
                 stack = tuple(atom.axis for atom in reading.stacked)
                 run.records.add(kernel.path, Record(sums, stack, kernel.slices))
-        if isinstance(kernel, DenseKernel):
-            return None
         return super().product(run, kernel, x, reading, equation)
 
     def mark(self, run: Interpreter, name: str, value: Any) -> None:
