@@ -9,6 +9,7 @@
 - `factor_initializer`: the initialiser of one factor, from that of the dense kernel.
 - `scale_factor_updates`: the optax transform with which factors train like a dense kernel.
 - `factor_multipliers`: the multipliers that it uses.
+- `muon_dimension_numbers`: the axes of factors and other arrays that Muon takes for matrices.
 - `add_decayed_weights`: the weight decay of a product, not of each factor.
 - `DEFAULT_GAIN`: how much of the rule for factors is used.
 """
@@ -17,7 +18,12 @@ from kfc_jax.layers.block_diagonal import BlockDiagonalDense
 from kfc_jax.layers.factory import layer_for, make_layer
 from kfc_jax.layers.initializers import factor_initializer
 from kfc_jax.layers.linen import FactoredDense, KFCDense, LowRankDense
-from kfc_jax.layers.optimizers import DEFAULT_GAIN, add_decayed_weights, scale_factor_updates
+from kfc_jax.layers.optimizers import (
+    DEFAULT_GAIN,
+    add_decayed_weights,
+    muon_dimension_numbers,
+    scale_factor_updates,
+)
 from kfc_jax.layers.update_rule import factor_multipliers
 
 __all__ = [
@@ -31,5 +37,6 @@ __all__ = [
     "factor_multipliers",
     "layer_for",
     "make_layer",
+    "muon_dimension_numbers",
     "scale_factor_updates",
 ]
