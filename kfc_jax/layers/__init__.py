@@ -10,6 +10,7 @@
 - `factor_initializer`: the initialiser of one factor, from that of the dense kernel.
 - `scale_factor_updates`: the optax transform with which factors train like a dense kernel.
 - `factor_multipliers`: the multipliers that it uses.
+- `muon_dimension_numbers`: the axes of factors and other arrays that Muon takes for matrices.
 - `add_decayed_weights`: the weight decay of a product, not of each factor.
 - `DEFAULT_GAIN`: how much of the rule for factors is used.
 """
@@ -19,7 +20,12 @@ from kfc_jax.layers.embedding import KFCEmbed
 from kfc_jax.layers.factory import layer_for, make_layer
 from kfc_jax.layers.initializers import factor_initializer
 from kfc_jax.layers.linen import FactoredDense, KFCDense, LowRankDense
-from kfc_jax.layers.optimizers import DEFAULT_GAIN, add_decayed_weights, scale_factor_updates
+from kfc_jax.layers.optimizers import (
+    DEFAULT_GAIN,
+    add_decayed_weights,
+    muon_dimension_numbers,
+    scale_factor_updates,
+)
 from kfc_jax.layers.update_rule import factor_multipliers
 
 __all__ = [
@@ -34,5 +40,6 @@ __all__ = [
     "factor_multipliers",
     "layer_for",
     "make_layer",
+    "muon_dimension_numbers",
     "scale_factor_updates",
 ]

@@ -29,10 +29,14 @@ _REMEDY = (
 
 
 class Factor(NamedTuple):
-    """A factor: its path in the parameters, its array viewed as ``(..., rank, rows, columns)``."""
+    """A factor: its path in the parameters, its array viewed as ``(..., rank, rows, columns)``.
+
+    ``matrix`` is the shape of the matrices of the array as it is stored, its last two sides.
+    """
 
     path: str
     array: Array | np.ndarray
+    matrix: tuple[int, ...]
 
 
 Layer = list[list[Factor]]  # terms of factors
@@ -61,7 +65,7 @@ def factors_by_layer(params: Any) -> list[Layer]:
         elif _is_placeholder(leaf):
             hidden.setdefault((layer, kind), []).append(last)
         else:
-            found.setdefault((layer, kind), {})[last] = Factor(name, leaf)
+            found.setdefault((layer, kind), {})[last] = Factor(name, leaf, jnp.shape(leaf)[-2:])
     return [
         _terms(layer, kind, factors, hidden.get((layer, kind), []), biases.get(layer))
         for (layer, kind), factors in found.items()
@@ -156,6 +160,11 @@ def _kind_of_factor(name: str) -> Kind | None:
     """Returns the kind whose factor has this name; a kernel that is no product has none."""
     kind = kind_of_parameter(name)
     return kind if kind and kind.is_product else None
+
+
+def kind_at(path: Sequence[Any]) -> Kind | None:
+    """Returns the kind that stores the parameter at this path; None if it belongs to no kernel."""
+    return kind_of_parameter(_split(path_name(path))[1])
 
 
 def _split(name: str) -> tuple[str, str]:

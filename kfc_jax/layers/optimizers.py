@@ -30,12 +30,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from kfc_jax.layers.find_factors import factor_paths, factors_by_layer, path_name
+from kfc_jax.layers.find_factors import factor_paths, factors_by_layer, kind_at, path_name
 from kfc_jax.layers.update_rule import Update, check_rule, multipliers_by_path
+from kfc_jax.structures import DenseStructure
 
 DEFAULT_GAIN = 0.25
 """Gain of `scale_factor_updates`: with it, the best learning rate is about the dense network's."""
@@ -65,7 +67,8 @@ def scale_factor_updates(
         rate, as a multiple of the rule, which is 1. With the default the best learning rate of the
         network is about the dense network's; where the network trains at a lower rate than its
         best, 1 is better. The state does not hold it, so it may change on the way.
-      update: ``sign`` or ``gradient``, see ``factor_multipliers``.
+      update: what the steps are like, see ``factor_multipliers``: ``sign`` (Adam, Lion),
+        ``gradient`` (SGD), ``relative`` (LAMB, Adafactor) or ``orthogonal`` (Muon).
       params: the parameters of the whole model, from which the multipliers are then computed at
         once, and not at ``init``. Needed where the transform sees some factors of a layer and not
         the others: those that it sees have the multipliers that they have in the whole layer.
@@ -107,6 +110,34 @@ def scale_factor_updates(
 
     # optax's types ask for a state of any kind; this one has its own.
     return optax.GradientTransformation(init, apply)  # ty: ignore[invalid-argument-type]
+
+
+def muon_dimension_numbers(params: optax.Params) -> Any:
+    """Returns for every parameter which of its axes are a matrix to Muon, None for those of Adam.
+
+    Every matrix ``n_k x m_k`` of a factor ``(rank, n_k, m_k)`` is one, and so is every block of a
+    block-diagonal kernel. All other arrays are as without this function: those of two axes are
+    matrices, and the rest, which Muon would pass on to Adam with the factors, is Adam's.
+
+    Example::
+
+      >>> import optax
+      >>> from kfc_jax.layers import muon_dimension_numbers, scale_factor_updates
+      >>> muon = optax.contrib.muon(0.02, muon_weight_dimension_numbers=muon_dimension_numbers)
+      >>> optimizer = optax.chain(muon, scale_factor_updates(update="orthogonal"))
+
+    Args:
+      params: any tree of parameters, as ``optax.contrib.muon`` hands it over.
+    """
+
+    def axes(path: Any, leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
+        kind, count = kind_at(path), len(jnp.shape(leaf))
+        has_matrices = kind is not None and not issubclass(kind, DenseStructure)
+        if count != 2 and not (has_matrices and count > 2):
+            return None
+        return optax.contrib.MuonDimensionNumbers(count - 2, count - 1)
+
+    return jax.tree_util.tree_map_with_path(axes, params)
 
 
 def add_decayed_weights(

@@ -32,9 +32,20 @@ for all factors of a term. With ``c = n / b``, equal movement means::
 
     f^2 [ c (sum_k p r / sqrt(n_o m_o))^2  +  sum_k p^2 r (1 + c (1 - 1/m_o) / n_o^2) ]  =  c + 1
 
-For plain gradient steps, the factor's gradient is ``s_o sqrt(n_o m_o)`` times as large as the
-dense kernel's, so its multiplier is ``f s_k`` divided by this. For one dense factor both are 1. A
-low-rank kernel is the case ``n x 1`` (x) ``1 x m``.
+For one dense factor the multiplier is 1. A low-rank kernel is the case ``n x 1`` (x) ``1 x m``.
+
+Other transforms move factor k by entries that are ``t_k`` times those by which they move a dense
+kernel, and its multiplier is ``f s_k / t_k``:
+
+- ``sign``: all entries have the size of the learning rate, and ``t_k = 1``;
+- ``gradient``, plain steps: a factor's gradient is ``s_o sqrt(n_o m_o)`` times the dense kernel's;
+- ``relative``, steps in proportion to the array: ``t_k = s_k / s``, with ``s`` the root mean square
+  of the kernel's entries. The multipliers of a layer are all the same;
+- ``orthogonal``: a matrix ``p x q`` moves by one of singular values 1 or, for lack of examples, 0;
+  Muon scales it by ``sqrt(max(1, q / p))``. Of ``v`` singular values of 1, entries have the size
+  ``sqrt(v / (p min(p, q)))``. A dense kernel has ``v = min(b, n, m)``, a factor, whose gradient
+  sums over the other factors as well, ``v = min(b min(n_o, m_o), p, q)``. Low-rank matrices are
+  taken as they are stored, ``n x r`` and ``r x m``.
 
 The scales are read off the parameters that the optimizer is initialised with. So the rule holds
 for any ``kernel_init`` and for factors that came from a decomposition.
@@ -50,7 +61,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +69,7 @@ from jaxtyping import Array, Float
 
 from kfc_jax.layers.find_factors import Factor, factors_by_layer, path_name
 
-Update = Literal["sign", "gradient"]
+Update = Literal["sign", "gradient", "relative", "orthogonal"]
 
 _INDEPENDENT_EXAMPLES = 64.0
 _LEAST_VARIANCE = 0.1  # of a kernel whose scale is believed, relative to lecun_normal
@@ -85,7 +96,8 @@ def factor_multipliers(params: Any, *, gain: float = 1.0, update: Update = "sign
       gain: a number that all multipliers of factors are multiplied by.
       update: what is multiplied: ``sign`` for steps whose entries have the size of the learning
         rate whatever the gradient's (Adam, Lion, RMSProp), ``gradient`` for plain SGD, also with
-        momentum.
+        momentum, ``relative`` for steps in proportion to the parameters (LAMB, Adafactor),
+        ``orthogonal`` for Muon.
 
     Returns:
       A tree like ``params`` with float32 scalars: 1 for everything that is not a factor.
@@ -108,34 +120,57 @@ def multipliers_by_path(params: Any, update: Update) -> dict[str, Float[Array, "
     """Returns the multiplier of every factor, by its path, without the gain."""
     result = {}
     for layer in factors_by_layer(params):
-        inputs = max(math.prod(f.array.shape[-2] for f in term) for term in layer)
+        inputs, features = (
+            max(math.prod(f.array.shape[axis] for f in term) for term in layer) for axis in (-2, -1)
+        )
         coherence = inputs / _INDEPENDENT_EXAMPLES
         coherent = walk = variance = jnp.zeros(())
-        relative = {}  # multipliers before the number that all factors of the layer share
+        scales = []
         for term in layer:
             rank = term[0].array.shape[-3]
-            scales = _scales(term, usual_variance=1 / (inputs * rank * len(layer)))
-            product = jnp.prod(scales)
+            scales.append(_scales(term, usual_variance=1 / (inputs * rank * len(layer))))
+            product = jnp.prod(scales[-1])
             variance += rank * product**2
-            rows, columns = (math.prod(f.array.shape[axis] for f in term) for axis in (-2, -1))
-            for factor, scale in zip(term, scales, strict=True):
-                n_o, m_o = rows // factor.array.shape[-2], columns // factor.array.shape[-1]
+            for factor in term:
+                n_o, m_o = _others(factor, term)
                 coherent += rank * product / math.sqrt(n_o * m_o)
                 walk += rank * product**2 * (1 + coherence * (1 - 1 / m_o) / n_o**2)
-                others = 1.0 if update == "sign" else product / scale * math.sqrt(n_o * m_o)
-                relative[factor.path] = scale / others
         fraction = jnp.sqrt((coherence + 1) / (coherence * coherent**2 + walk))
         # A nearly zero kernel would ask for steps that are far too large once it has grown.
         fraction *= jnp.minimum(1.0, jnp.sqrt(variance * inputs / _LEAST_VARIANCE))
-        result |= {path: fraction * value for path, value in relative.items()}
+        for term, of_term in zip(layer, scales, strict=True):
+            for factor, scale in zip(term, of_term, strict=True):
+                n_o, m_o = _others(factor, term)
+                step: Any = 1.0  # of the factor, as a multiple of the dense kernel's
+                if update == "gradient":
+                    step = jnp.prod(of_term) / scale * math.sqrt(n_o * m_o)
+                elif update == "relative":
+                    step = scale / jnp.sqrt(variance)
+                elif update == "orthogonal":
+                    summed = _INDEPENDENT_EXAMPLES * min(n_o, m_o)
+                    step = _orthogonal_entry(*factor.matrix, summed)
+                    step /= _orthogonal_entry(inputs, features, _INDEPENDENT_EXAMPLES)
+                result[factor.path] = fraction * scale / step
     return result
+
+
+def _others(factor: Factor, term: Sequence[Factor]) -> tuple[int, int]:
+    """Returns the numbers of rows and columns of the product of a term's other factors."""
+    rows, columns = (math.prod(f.array.shape[axis] for f in term) for axis in (-2, -1))
+    return rows // factor.array.shape[-2], columns // factor.array.shape[-1]
+
+
+def _orthogonal_entry(rows: int, columns: int, examples: float) -> float:
+    """Returns the size of the entries of Muon's step of a matrix, from so many examples."""
+    return math.sqrt(min(examples, rows, columns) / (rows * min(rows, columns)))
 
 
 def check_rule(gain: Any, update: str) -> None:
     """Raises ValueError if the gain or the kind of update is not one that the rule knows."""
-    if update not in ("sign", "gradient"):
+    if update not in get_args(Update):
         raise ValueError(
-            f"update is {update!r}; take 'sign' (for Adam and the like) or 'gradient' (for SGD)."
+            f"update is {update!r}; take 'sign' (for Adam and Lion), 'gradient' (for SGD), "
+            "'relative' (for LAMB and Adafactor) or 'orthogonal' (for Muon)."
         )
     if isinstance(gain, int | float) and not 0 < gain < math.inf:
         raise ValueError(
