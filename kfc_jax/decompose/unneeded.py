@@ -27,7 +27,7 @@ def with_learnable_zeros(
 
     Its other factors are random numbers from a fixed seed, as large as those of an initialiser
     for a kernel of this mean square; for a kernel of zeros it is that of a usual initial kernel,
-    as in ``kfc_jax.layers.factor_initializer``. A single factor of zeros learns as it is.
+    as in ``kfc_jax.layers.initializers``. A single factor of zeros learns as it is.
 
     Args:
       terms: the vectors of every term, in canonical form.

@@ -7,7 +7,6 @@
 - `FactoredDense`: the base of such layers, with the fields of `nn.Dense`.
 - `layer_for`: the layer of a structure, of whatever kind.
 - `make_layer`: the layer that the fields of a config describe.
-- `factor_initializer`: the initialiser of one factor, from that of the dense kernel.
 - `scale_factor_updates`: the optax transform with which factors train like a dense kernel.
 - `factor_multipliers`: the multipliers that it uses.
 - `muon_dimension_numbers`: the axes of factors and other arrays that Muon takes for matrices.
@@ -18,7 +17,6 @@
 from kfc_jax.layers.block_diagonal import BlockDiagonalDense
 from kfc_jax.layers.embedding import KFCEmbed
 from kfc_jax.layers.factory import layer_for, make_layer
-from kfc_jax.layers.initializers import factor_initializer
 from kfc_jax.layers.linen import FactoredDense, KFCDense, LowRankDense
 from kfc_jax.layers.optimizers import (
     DEFAULT_GAIN,
@@ -36,7 +34,6 @@ __all__ = [
     "KFCEmbed",
     "LowRankDense",
     "add_decayed_weights",
-    "factor_initializer",
     "factor_multipliers",
     "layer_for",
     "make_layer",
