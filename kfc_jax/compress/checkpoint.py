@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from kfc_jax.compress.layer_arrays import kernel_arrays, structure_of_layer
+from kfc_jax.compress.layer_arrays import kernel_arrays, planned_arrays, structure_of_layer
 from kfc_jax.compress.parameter_trees import leaves_of_layers
-from kfc_jax.compress.plan import Structures, structures_of
+from kfc_jax.compress.plan import CompressionPlan, LayerPlan, Structures, structures_of
 from kfc_jax.structures import DenseStructure, LayerStructure, layer_kinds
 
 _FORMAT_VERSION = 1
@@ -22,6 +23,9 @@ _ENTRY = "kfc_jax"
 
 Several would come in another order every time, and the same model would be other bytes.
 """
+
+_LAYOUT = ("name", "shape", "stack", "rows", "is_table")
+"""The fields of a `LayerPlan` that say how the model stores a kernel."""
 
 _AGAIN = "Write or fetch the file again."
 
@@ -95,7 +99,11 @@ class Checkpoint:
         content = {
             "format_version": _FORMAT_VERSION,
             "structures": {
-                path: {"kind": structure.kind, "structure": str(structure)}
+                path: {
+                    "kind": structure.kind,
+                    "structure": str(structure),
+                    **_layout_of(self.structures, path),
+                }
                 for path, structure in self._checked_structures().items()
             },
             "metadata": dict(self.metadata),
@@ -105,6 +113,8 @@ class Checkpoint:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Checkpoint:
         """Reads a file that `save` wrote; its arrays are of NumPy, its structures texts by path.
+
+        They are a plan if the model stores a kernel otherwise than as one matrix.
 
         Raises:
           ValueError: naming the file, if it is no safetensors file, not a whole one, without
@@ -128,9 +138,10 @@ class Checkpoint:
                 f"no {_ENTRY!r}. Take one that kfc_jax.compress.Checkpoint saved; "
                 "safetensors.numpy.load_file reads arrays alone."
             )
-        texts, kinds, metadata = _read_entry(path, entry)
+        texts, plans, kinds, metadata = _read_entry(path, entry)
         try:
-            loaded = cls(_tree(arrays), texts, metadata)
+            tree = _tree(arrays)
+            loaded = cls(tree, _structures(tree, texts, plans), metadata)
             found = {layer: its.kind for layer, its in loaded._checked_structures().items()}
             if found != kinds:
                 raise ValueError(f"Its layers are of the kinds {found}, and it says {kinds}.")
@@ -149,13 +160,22 @@ class Checkpoint:
             )
         layers = {path: arrays for path, (_, arrays) in leaves_of_layers(params)}
         found = {}
+        planned = {}
+        if isinstance(self.structures, CompressionPlan):
+            planned = {its.path: its for its in self.structures.layers if its.shape}
         for path, text in structures_of(self.structures).items():
             if path not in layers:
                 raise ValueError(
                     f"The parameters have no layer {path!r}; they have "
                     f"{', '.join(layers) or 'none'}."
                 )
-            found[path] = structure_of_layer(path, layers[path], text)
+            if path in planned and planned[path].method != DenseStructure.kind:
+                planned_arrays(planned[path], layers[path])
+                found[path] = planned[path].kernel
+            elif path in planned:
+                found[path] = planned[path].kernel
+            else:
+                found[path] = structure_of_layer(path, layers[path], text)
         for path, arrays in layers.items():
             factors = kernel_arrays(arrays).keys() - {DenseStructure.parameter}
             if factors and path not in found:
@@ -166,9 +186,16 @@ class Checkpoint:
         return found
 
 
+def _layout_of(structures: Structures, path: str) -> dict[str, Any]:
+    """Returns how a layer's kernel lies in its array, if it is no matrix of its own."""
+    plans = structures.layers if isinstance(structures, CompressionPlan) else ()
+    its = next((its for its in plans if its.path == path and its.shape), None)
+    return {} if its is None else {"layout": {field: getattr(its, field) for field in _LAYOUT}}
+
+
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields what is in nested dictionaries, by its path."""
-    for key, value in tree.items():
+    for key, value in ((str(key), value) for key, value in tree.items()):
         if not key or "/" in key:
             raise ValueError(
                 f"{key!r} in {prefix or 'the variables'} is no name in a file: take one without "
@@ -210,8 +237,8 @@ def _tree(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_entry(
     path: str | os.PathLike[str], entry: str
-) -> tuple[dict[str, str], dict[str, str], dict[str, Any]]:
-    """Returns the structures' texts and kinds by the layers' paths, and the metadata of a file.
+) -> tuple[dict[str, str], dict[str, LayerPlan], dict[str, str], dict[str, Any]]:
+    """Returns the texts, layouts and kinds of structures by path, and the metadata of a file.
 
     Raises:
       ValueError: naming the file, if they cannot be read, are of another version, or a kind is not
@@ -222,6 +249,7 @@ def _read_entry(
         if (version := content["format_version"]) == _FORMAT_VERSION:
             layers, metadata = content["structures"], dict(content["metadata"])
             texts = {layer: str(its["structure"]) for layer, its in layers.items()}
+            layouts = {layer: its["layout"] for layer, its in layers.items() if "layout" in its}
             kinds = {layer: str(its["kind"]) for layer, its in layers.items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
@@ -238,7 +266,47 @@ def _read_entry(
                 f"{path} has a layer {layer!r} of kind {kind!r}, which is none of "
                 f"{', '.join(layer_kinds())}: import the module that defines it first."
             )
-    return texts, kinds, metadata
+    try:
+        plans = {layer: _with_layout(layer, texts[layer], its) for layer, its in layouts.items()}
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ValueError(f"{path} has a layout that cannot be read ({error}). {_AGAIN}") from error
+    return texts, plans, kinds, metadata
+
+
+def _structures(
+    tree: Mapping[str, Any], texts: Mapping[str, str], plans: Mapping[str, LayerPlan]
+) -> Structures:
+    """Returns the texts of structures by path, or a plan where kernels lie otherwise."""
+    if not plans:
+        return texts
+    layers = dict(leaves_of_layers(tree["params"]))
+    whole = []
+    for path, text in texts.items():
+        if path not in plans:
+            its = structure_of_layer(path, layers[path][1] if path in layers else {}, text)
+            whole.append(LayerPlan(path, its.inputs, its.features, str(its)))
+        else:
+            whole.append(plans[path])
+    return CompressionPlan(tuple(whole))
+
+
+def _with_layout(path: str, text: str, layout: Mapping[str, Any]) -> LayerPlan:
+    """Returns what became of a layer, from its text and layout in a file."""
+    name, shape, stack, rows, is_table = (layout[field] for field in _LAYOUT)
+    columns = [axis for axis in range(len(shape)) if axis not in (*stack, *rows)]
+    inputs, features = (math.prod(int(shape[axis]) for axis in axes) for axes in (rows, columns))
+    sizes = [tuple(map(int, values)) for values in (shape, stack, rows)]
+    return LayerPlan(
+        path,
+        inputs,
+        features,
+        text,
+        name=str(name),
+        shape=sizes[0],
+        stack=sizes[1],
+        rows=sizes[2],
+        is_table=bool(is_table),
+    )
 
 
 def _safetensors() -> Any:

@@ -19,6 +19,7 @@ from kfc_jax import (
     plan_compression,
     to_dense,
 )
+from kfc_jax.compress import Checkpoint
 from tests.kfc_jax.reference import message_of
 from tests.kfc_jax.stock_models import LINEN, SEQUENCE, variables_of
 
@@ -60,6 +61,21 @@ def test_a_stock_model_goes_the_whole_way(name):
 
 def _leaves(tree):
     return [(jax.tree_util.keystr(p), a) for p, a in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+@pytest.mark.parametrize("name", ["scanned_blocks", "attention", "tied_embedding"])
+def test_kernels_in_any_layout_are_saved_with_it(name, tmp_path):
+    model, variables, x = variables_of(name)
+    layers = find_layers(model, variables, x)
+    plan = plan_compression(layers, 0.8)
+    params, _ = convert(layers, plan)
+    Checkpoint({"params": params}, plan).save(tmp_path / "small.safetensors")
+    loaded = Checkpoint.load(tmp_path / "small.safetensors")
+    assert loaded.structures.structures == plan.structures
+    np.testing.assert_array_equal(
+        CompressedModel(model, loaded.structures).apply(loaded.variables, x),
+        CompressedModel(model, plan).apply({"params": params}, x),
+    )
 
 
 def test_all_that_a_model_multiplies_by_is_found_and_the_rest_is_named():
