@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 from jaxtyping import Array, Float
@@ -22,8 +23,14 @@ from experiments.models import NO_LAYER, LayerCost, make_model
 from experiments.runs import FinishedRun
 from experiments.system import shardings
 from experiments.training.trained_model import TrainedModel
-from kfc_jax import InputStatistics, convert, find_layers, reorder_units, to_dense
-from kfc_jax.compress import ModelLayers, input_statistics
+from kfc_jax import (
+    InputStatistics,
+    convert,
+    find_layers,
+    input_statistics,
+    reorder_units,
+    to_dense,
+)
 from kfc_jax.structures import DenseStructure, layer_kinds
 
 _FEW_IMAGES = 8  # on which a model with reordered units is compared with what it was
@@ -106,7 +113,8 @@ def decompose(
     dense = to_dense(source.variables["params"], {name: before[name] for name in changed})
     variables = {**source.variables, "params": dense}
     if reordered:
-        found = _dense_layers(source, variables, changed)
+        dense_model, images = _dense_model(source, changed)
+        found = find_layers(dense_model, variables, images, train=False)
         reordered_layers, moved = reorder_units(
             found, changed, statistics=statistics, weighted=weighted
         )
@@ -128,15 +136,13 @@ def decompose(
     return Start(params, batch_stats, layers, time.perf_counter() - started)
 
 
-def _dense_layers(
-    source: TrainedModel, variables: Mapping[str, Any], names: Collection[str]
-) -> ModelLayers:
-    """Returns the layers of the source's model, in which the named ones are dense."""
+def _dense_model(source: TrainedModel, names: Collection[str]) -> tuple[nn.Module, jax.Array]:
+    """Returns the source's model, in which the named layers are dense, and images for it."""
     config = copy.deepcopy(source.run.config.model)
     for name in names:
         config[name].kind = DenseStructure.kind
     images = jax.random.uniform(jax.random.key(0), (_FEW_IMAGES, *config.image_shape))
-    return find_layers(make_model(config), variables, images, train=False)
+    return make_model(config), images
 
 
 def _output_error(

@@ -24,7 +24,6 @@ from kfc_jax.compress.budget import ERROR, FLOPS, Budget
 from kfc_jax.compress.layer_options import LayerOptions
 from kfc_jax.compress.layer_statistics import (
     Statistics,
-    check_paths,
     list_layers,
     sees_nothing,
     weights_of,
@@ -33,6 +32,7 @@ from kfc_jax.compress.model_layers import ModelLayers, dense_layers
 from kfc_jax.compress.options import LEFT, Choice, KernelOptions, methods
 from kfc_jax.compress.plan import CompressionPlan
 from kfc_jax.compress.progress import Progress
+from kfc_jax.compress.rules import Rules, resolve_rules
 from kfc_jax.structures import DenseStructure, LayerStructure, LowRankStructure
 
 _MAX_ROUNDS = 12
@@ -51,7 +51,7 @@ def plan_compression(
     statistics: Statistics | None = None,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
-    structures: Mapping[str, str | LayerStructure] | None = None,
+    structures: Rules | None = None,
     min_matrix_rank: float = 0.0,
     max_shapes: int = 32,
     seconds: float | None = None,
@@ -90,8 +90,9 @@ def plan_compression(
         it ``(..., inputs)``.
       include: patterns (``*/mlp/*``) of the paths of layers that may be replaced.
       exclude: patterns of those that may not, out of the included ones.
-      structures: structures that are fixed by hand, by path: ``dense``, ``rank 3``, or the text
-        form of a `KroneckerStructure`, also of several terms.
+      structures: structures that are fixed by hand, by paths or patterns (``**/mlp/**``), of which
+        the first that fits counts: ``dense``, ``rank 3``, the text form of a
+        `KroneckerStructure`, also of several terms, or a `Rank`.
       min_matrix_rank: the fraction of its full matrix rank that a new kernel must be able to have.
         Some shapes, such as ``400x1*2x500``, and low rank make a bottleneck of the layer. Often
         their error is the smallest, but after training, shapes without a bottleneck are better; so
@@ -126,8 +127,7 @@ def plan_compression(
     layers, dense = dense_layers(params), DenseStructure.kind
     for layer in layers.values():
         layer.check_numbers()
-    fixed = {path: str(structure) for path, structure in (structures or {}).items()}
-    check_paths(fixed, layers)
+    fixed = resolve_rules(structures or {}, layers)
     for patterns in (include, exclude):
         for pattern in patterns:
             if pattern != "*" and not fnmatch.filter(layers, pattern):
