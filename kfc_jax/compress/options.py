@@ -11,8 +11,6 @@ the estimates are sketches (`kfc_jax.decompose.ShapeErrors`).
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
@@ -24,6 +22,7 @@ from kfc_jax.compress.allocation import Front
 from kfc_jax.compress.plan import LayerPlan
 from kfc_jax.compress.progress import Progress
 from kfc_jax.compress.shape_search import search, undominated
+from kfc_jax.compress.shapes_at_ranks import ShapeAtRanks, shapes_at_ranks
 from kfc_jax.decompose import (
     InputStatistics,
     RankErrors,
@@ -41,8 +40,6 @@ from kfc_jax.structures import (
     read_layer_structure,
 )
 
-AUTO = "auto"
-
 Choice = tuple[int, int]  # the index of the shape, and the rank; (-1, 0) leaves the layer
 LEFT: Choice = (-1, 0)
 
@@ -50,7 +47,6 @@ _SMALL = 2**16  # entries of a kernel up to which every shape is tried, in float
 _LARGE = 2**22  # entries above which errors stay bounds until the choice is made
 _SKETCHED = 2**27  # entries that are sketched of one kernel: they take about a second
 _LITTLE = 1e-2  # a squared error below which float32 is not exact enough
-_MAX_UNKNOWNS = 2048  # rank * n_k of a factor that a weighted sweep solves for, in cubic time
 _LEVELS = (0.5, 1.0, 2.0)  # times the likely cost: where shapes of a searched kernel are compared
 _FEW_SWEEPS = 3  # show which shapes are good
 _LAST_SWEEPS, _LAST_TOLERANCE = 20, 2e-3  # of the choice, where not all sweeps are done
@@ -59,72 +55,9 @@ _COMPARING = 2**32  # of the work of sweeps for one kernel, after which few shap
 _LEAST_COMPARED = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class ShapeAtRanks:
-    """A shape at every rank from `min_rank` to `max_rank`.
-
-    Attributes:
-      structure: the shape at rank 1.
-      unit: what one product costs.
-      min_rank: the lowest rank that gives the kernel the matrix rank that is wanted.
-      max_rank: the highest rank of fewer parameters and fewer FLOPs than the dense kernel.
-    """
-
-    structure: LayerStructure
-    unit: int
-    min_rank: int
-    max_rank: int
-
-
-def methods() -> tuple[str, ...]:
-    """Returns the methods of a plan: ``auto``, and every kind whose ranks can be chosen."""
-    kinds = layer_kinds().items()
-    return (AUTO, *(name for name, kind in kinds if kind.of_rank_one(4, 4)))
-
-
 def _fits_shortly(structure: LayerStructure) -> TypeGuard[KroneckerStructure]:
     """Whether a structure is one that `WeightedFits` takes."""
     return isinstance(structure, KroneckerStructure) and not structure.is_padded
-
-
-@functools.lru_cache(maxsize=64)
-def shapes_at_ranks(
-    size: tuple[int, int],
-    method: str,
-    cost: Callable[[LayerStructure], int],
-    min_matrix_rank: float,
-    has_weights: bool,
-    kinds: tuple[type[LayerStructure], ...],
-) -> tuple[ShapeAtRanks, ...]:
-    """Returns the shapes that are, at the rank they need, smaller and faster than dense.
-
-    Args:
-      size: that of the kernel; kernels of one size share the result.
-      method: one of `methods()`.
-      cost: what a structure costs.
-      min_matrix_rank: the fraction of the full matrix rank that the kernel must be able to have.
-      has_weights: whether ranks are left out at which a weighted sweep takes too long.
-      kinds: all kinds of layers.
-    """
-    dense, found = DenseStructure(*size), []
-    # Of two options that are equal, the first is taken: low rank, which multiplies faster.
-    for kind in sorted(kinds, key=lambda kind: kind is KroneckerStructure):
-        if method not in (AUTO, kind.kind):
-            continue
-        for structure in kind.of_rank_one(*size):
-            max_rank = min(
-                structure.max_rank,
-                (dense.num_parameters - 1) // structure.num_parameters,
-                (dense.flops(1) - 1) // structure.flops(1),
-            )
-            if has_weights and isinstance(structure, KroneckerStructure):
-                rows = max(n for term in structure.terms for n, _ in term.shapes)
-                max_rank = min(max_rank, _MAX_UNKNOWNS // rows)
-            wanted = min_matrix_rank * dense.matrix_rank
-            min_rank = max(1, math.ceil(wanted / structure.matrix_rank))
-            if max_rank >= min_rank:
-                found.append(ShapeAtRanks(structure, cost(structure), min_rank, max_rank))
-    return tuple(found)
 
 
 class KernelOptions:

@@ -29,9 +29,10 @@ from kfc_jax.compress.find_layers import (
     error_statistics_of,
     list_layers,
 )
-from kfc_jax.compress.options import LEFT, Choice, KernelOptions, methods
+from kfc_jax.compress.options import LEFT, Choice, KernelOptions
 from kfc_jax.compress.plan import CompressionPlan
 from kfc_jax.compress.progress import Progress
+from kfc_jax.compress.shapes_at_ranks import methods
 from kfc_jax.decompose import InputStatistics
 from kfc_jax.structures import DenseStructure, LayerStructure, LowRankStructure
 
