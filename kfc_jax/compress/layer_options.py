@@ -50,12 +50,23 @@ class LayerOptions:
         for kernel in self._kernels:
             kernel.compare(cost // len(self._kernels), progress)
 
-    def front(self, *, measured: bool) -> tuple[Front, Int[np.ndarray, "options 2"]]:
+    @property
+    def kept_bytes(self) -> int:
+        """The size of what is kept if `keep_found` says so."""
+        return sum(kernel.kept_bytes for kernel in self._kernels)
+
+    def keep_found(self, keeps: bool) -> None:
+        """Says whether large matrices are kept, so that they need not be found again."""
+        for kernel in self._kernels:
+            kernel.keeps = keeps
+
+    def front(self, *, measured: bool, nearly: bool) -> tuple[Front, Int[np.ndarray, "options 2"]]:
         """Returns the options' front and what its choices mean.
 
-        All options, or only those of which the error is known, or a bound of it.
+        All options, or only those of which the error is known, or a bound of it; with ``nearly``
+        also those next to them.
         """
-        found = [kernel.known(measured=measured) for kernel in self._kernels]
+        found = [kernel.known(measured=measured, nearly=nearly) for kernel in self._kernels]
         if len(found) == 1:
             choices, costs, squares = found[0]
             return Front.of(costs, squares), choices
@@ -73,9 +84,9 @@ class LayerOptions:
         for kernel in self._kernels:
             kernel.release()
 
-    def measure(self, choice: Choice) -> bool:
+    def measure(self, choice: Choice, *, nearly: bool) -> bool:
         """Finds the true error of an option; returns whether it was unknown."""
-        return any([kernel.measure(choice) for kernel in self._kernels])
+        return any([kernel.measure(choice, nearly=nearly) for kernel in self._kernels])
 
     def plan(self, choice: Choice) -> LayerPlan:
         """Returns the plan of an option, with its true errors."""

@@ -11,10 +11,8 @@ the estimates are sketches (`kfc_jax.decompose.ShapeErrors`).
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -23,6 +21,7 @@ from jaxtyping import Array, Float, Int
 from kfc_jax.compress.plan import LayerPlan
 from kfc_jax.compress.progress import Progress
 from kfc_jax.compress.shape_search import search, undominated
+from kfc_jax.compress.shapes_at_ranks import ShapeAtRanks, shapes_at_ranks
 from kfc_jax.decompose import (
     InputStatistics,
     RankErrors,
@@ -40,8 +39,9 @@ from kfc_jax.structures import (
     read_layer_structure,
 )
 
-AUTO = "auto"
-
+Known = tuple[
+    Int[np.ndarray, "options 2"], Int[np.ndarray, " options"], Float[np.ndarray, " options"]
+]
 Known = tuple[
     Int[np.ndarray, "options 2"], Int[np.ndarray, " options"], Float[np.ndarray, " options"]
 ]
@@ -51,82 +51,18 @@ LEFT: Choice = (-1, 0)
 _SMALL = 2**16  # entries of a kernel up to which every shape is tried, in float64
 _LARGE = 2**22  # entries above which errors stay bounds until the choice is made
 _SKETCHED = 2**27  # entries that are sketched of one kernel: they take about a second
-_KEPT_ENTRIES = 2**22 * 3 // 2  # of the matrices that are kept for one kernel
 _LITTLE = 1e-2  # a squared error below which float32 is not exact enough
-_MAX_UNKNOWNS = 2048  # rank * n_k of a factor that a weighted sweep solves for, in cubic time
 _LEVELS = (0.5, 1.0, 2.0)  # times the likely cost: where shapes of a searched kernel are compared
 _FEW_SWEEPS = 3  # show which shapes are good
 _LAST_SWEEPS, _LAST_TOLERANCE = 20, 2e-3  # of the choice, where not all sweeps are done
+_NEAR = 0.2  # of a rank: where the error of one tells that of another
 _COMPARING = 2**32  # of the work of sweeps for one kernel, after which few shapes are compared
 _LEAST_COMPARED = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class ShapeAtRanks:
-    """A shape at every rank from `min_rank` to `max_rank`.
-
-    Attributes:
-      structure: the shape at rank 1.
-      unit: what one product costs.
-      min_rank: the lowest rank that gives the kernel the matrix rank that is wanted.
-      max_rank: the highest rank of fewer parameters and fewer FLOPs than the dense kernel.
-    """
-
-    structure: LayerStructure
-    unit: int
-    min_rank: int
-    max_rank: int
-
-
-def methods() -> tuple[str, ...]:
-    """Returns the methods of a plan: ``auto``, and every kind whose ranks can be chosen."""
-    kinds = layer_kinds().items()
-    return (AUTO, *(name for name, kind in kinds if kind.of_rank_one(4, 4)))
 
 
 def _fits_shortly(structure: LayerStructure) -> TypeGuard[KroneckerStructure]:
     """Whether a structure is one that `WeightedFits` takes."""
     return isinstance(structure, KroneckerStructure) and not structure.is_padded
-
-
-@functools.lru_cache(maxsize=64)
-def shapes_at_ranks(
-    size: tuple[int, int],
-    method: str,
-    cost: Callable[[LayerStructure], int],
-    min_matrix_rank: float,
-    has_weights: bool,
-    kinds: tuple[type[LayerStructure], ...],
-) -> tuple[ShapeAtRanks, ...]:
-    """Returns the shapes that are, at the rank they need, smaller and faster than dense.
-
-    Args:
-      size: that of the kernel; kernels of one size share the result.
-      method: one of `methods()`.
-      cost: what a structure costs.
-      min_matrix_rank: the fraction of the full matrix rank that the kernel must be able to have.
-      has_weights: whether ranks are left out at which a weighted sweep takes too long.
-      kinds: all kinds of layers.
-    """
-    dense, found = DenseStructure(*size), []
-    # Of two options that are equal, the first is taken: low rank, which multiplies faster.
-    for kind in sorted(kinds, key=lambda kind: kind is KroneckerStructure):
-        if method not in (AUTO, kind.kind):
-            continue
-        for structure in kind.of_rank_one(*size):
-            max_rank = min(
-                structure.max_rank,
-                (dense.num_parameters - 1) // structure.num_parameters,
-                (dense.flops(1) - 1) // structure.flops(1),
-            )
-            if has_weights and isinstance(structure, KroneckerStructure):
-                rows = max(n for term in structure.terms for n, _ in term.shapes)
-                max_rank = min(max_rank, _MAX_UNKNOWNS // rows)
-            wanted = min_matrix_rank * dense.matrix_rank
-            min_rank = max(1, math.ceil(wanted / structure.matrix_rank))
-            if max_rank >= min_rank:
-                found.append(ShapeAtRanks(structure, cost(structure), min_rank, max_rank))
-    return tuple(found)
 
 
 class KernelOptions:
@@ -136,6 +72,7 @@ class KernelOptions:
       path: the path of the layer.
       size: the number of entries of the kernel.
       min_cost: the lowest cost of any option.
+      keeps: whether matrices stay in memory from question to question; it is for the caller to set.
     """
 
     def __init__(
@@ -175,6 +112,7 @@ class KernelOptions:
         self._squares: dict[int, Float[np.ndarray, " ranks"]] = {}  # of ranks 1, 2, ...
         self._estimated: set[int] = set()  # shapes whose estimates a measurement can correct
         self._known: set[int] = set()  # shapes whose errors at all ranks are true ones
+        self.keeps = False
         self._seen: InputStatistics | None = None
         self._fits: WeightedFits | None = None
         self._measured: dict[Choice, LayerPlan] = {}
@@ -292,15 +230,14 @@ class KernelOptions:
             plan = self._short_fit(self._structure((index, rank)))
             self._correct((index, rank), plan.error)
             ratios[index] = plan.error**2 / max(square, 1e-12)
-        usual = float(np.median(list(ratios.values()))) if ratios else 1.0
-        for index in self._estimated - ratios.keys():
-            if isinstance(self._families[index].structure, KroneckerStructure):
-                self._squares[index] = self._squares[index] * usual
+        if ratios:
+            self._scale(self._estimated - ratios.keys(), float(np.median(list(ratios.values()))))
 
-    def known(self, *, measured: bool) -> Known:
+    def known(self, *, measured: bool, nearly: bool) -> Known:
         """Returns the options ``(shape, rank)``, their costs and their squared errors.
 
-        All of them, or only those of which the error is known, or a bound of it.
+        All of them, or only those of which the error is known, or a bound of it; with ``nearly``
+        also those next to them.
         """
         measured_at: dict[int, list[int]] = {}
         for index, rank in self._measured:
@@ -309,24 +246,35 @@ class KernelOptions:
         costs = [np.array([self.cost_of(choice) for choice in self._measured], int)]
         squares = [np.array([plan.error**2 for plan in self._measured.values()])]
         for index, values in self._squares.items():
-            if measured and not self._has_bounds and index not in self._known:
-                continue
-            family = self._families[index]
+            family, at = self._families[index], measured_at.get(index, [])
             ranks = np.arange(family.min_rank, len(values) + 1)
-            ranks = ranks[~np.isin(ranks, measured_at.get(index, []))]
+            if measured and not self._has_bounds and index not in self._known:
+                if not (nearly and at and self._fits_in_short((index, at[0]))):
+                    continue
+                distances = np.abs(ranks[:, None] - np.array(at)).min(1)
+                ranks = ranks[distances <= _NEAR * ranks]
+            ranks = ranks[~np.isin(ranks, at)]
             choices.append(np.stack([np.full(len(ranks), index), ranks], axis=1))
             costs.append(ranks * family.unit)
             squares.append(values[ranks - 1])
         return np.concatenate(choices), np.concatenate(costs), np.concatenate(squares)
 
-    def measure(self, choice: Choice) -> bool:
-        """Finds the true error of an option; returns whether it was unknown."""
+    def measure(self, choice: Choice, *, nearly: bool) -> bool:
+        """Finds the true error of an option; returns whether it was unknown.
+
+        With ``nearly``, one that takes long is known where that of a rank next to it is.
+        """
         index = choice[0]
         if choice in self._measured or self._has_bounds or index in self._known:
             return False
         if self._fits_in_short(choice):
+            ranks = [rank for known, rank in self._measured if known == index]
+            if nearly and any(abs(rank - choice[1]) <= _NEAR * choice[1] for rank in ranks):
+                return False
             self._measured[choice] = self._short_fit(self._structure(choice))
-            self._correct(choice, self._measured[choice].error)
+            ratio = self._correct(choice, self._measured[choice].error)
+            # By so much the estimates of the others are off at about this cost, too.
+            self._scale(self._estimated - {known for known, _ in self._measured}, ratio)
             return True
         if self._has_values(index):
             # All ranks take as long as one: others of the same shape may be chosen next.
@@ -391,13 +339,18 @@ class KernelOptions:
         if self._seen is not None or self._find_weights is None:
             return self._seen
         found = self._find_weights()
-        if found.inputs**2 <= _KEPT_ENTRIES:
+        if self.keeps:
             self._seen = found
         return found
 
+    @property
+    def kept_bytes(self) -> int:
+        """About how much memory it takes to keep what is found of the kernel and its weights."""
+        return 16 * self._size[0] ** 2 + 8 * self.size if self._weighted else 0
+
     def release(self) -> None:
-        """Forgets what a later question finds again, if it is large."""
-        if self._size[0] ** 2 + 2 * self.size > _KEPT_ENTRIES:
+        """Forgets what a later question finds again, unless it is to be kept."""
+        if not self.keeps:
             self._fits = None
 
     def _sample(self, indices: list[int]) -> list[int]:
@@ -408,12 +361,21 @@ class KernelOptions:
         rest = np.linspace(half, len(indices) - 1, self._max_shapes - half).round().astype(int)
         return indices[:half] + [indices[i] for i in rest]
 
-    def _correct(self, choice: Choice, error: float) -> None:
-        """Scales the estimates of a shape so that one of them is the measured error."""
+    def _correct(self, choice: Choice, error: float) -> float:
+        """Scales a shape's estimates so that one is the measured error; returns the factor."""
         index, rank = choice
         estimate = self._squares[index][rank - 1]
-        if estimate > 1e-12 and error > 0:
-            self._squares[index] = self._squares[index] * (error**2 / estimate)
+        if estimate <= 1e-12 or error <= 0:
+            return 1.0
+        factor = float(error**2 / estimate)
+        self._squares[index] = self._squares[index] * factor
+        return factor
+
+    def _scale(self, indices: Iterable[int], factor: float) -> None:
+        """Scales the estimates of shapes of two factors."""
+        for index in indices:
+            if isinstance(self._families[index].structure, KroneckerStructure):
+                self._squares[index] = self._squares[index] * factor
 
     def _fit(self, structure: LayerStructure, **options: Any) -> LayerPlan:
         """Decomposes the kernel."""

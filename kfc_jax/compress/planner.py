@@ -29,15 +29,17 @@ from kfc_jax.compress.layer_statistics import (
     weights_of,
 )
 from kfc_jax.compress.model_layers import ModelLayers, dense_layers
-from kfc_jax.compress.options import LEFT, Choice, KernelOptions, methods
+from kfc_jax.compress.options import LEFT, Choice, KernelOptions
 from kfc_jax.compress.plan import CompressionPlan
 from kfc_jax.compress.progress import Progress
 from kfc_jax.compress.rules import Rules, resolve_rules
+from kfc_jax.compress.shapes_at_ranks import methods
 from kfc_jax.structures import DenseStructure, LayerStructure, LowRankStructure
 
 _MAX_ROUNDS = 12
 _NEGLIGIBLE = 3e-3  # of the total error or cost: for less it is not worth measuring more
 _LIKELY_SHARE = 0.2  # of a kernel's cost that is left, where the budget does not tell
+_MEMORY = 2**28  # bytes of what is kept, so that it need not be found again
 _ESTIMATING = 0.6  # of the time, where there is a limit
 
 _log = logging.getLogger(__name__)
@@ -161,7 +163,10 @@ def plan_compression(
         math.prod(layer.kernel.shape) for layer in layers.values()
     )
     limit = None if budget.kind == ERROR else _kernel_limit(budget, options, layers, other)
-    clock = Progress(seconds, progress)
+    clock, memory = Progress(seconds, progress), 0
+    for option in sorted(options, key=lambda option: option.kept_bytes):
+        memory += option.kept_bytes
+        option.keep_found(memory <= _MEMORY)
     _estimate(options, limit, clock)
     chosen = _choose(options, budget, limit, clock)
     plans = []
@@ -194,10 +199,13 @@ def _choose(
     options: Sequence[LayerOptions], budget: Budget, limit: int | None, clock: Progress
 ) -> list[Choice]:
     """Allocates by what is known, finds the truth about what was chosen, and so on."""
+    nearly = limit is not None  # a bound of the error is kept for sure
 
     def allocate(*, measured: bool = False) -> tuple[list[Choice], float]:
         """Returns the choices, and what they should keep small: their error, or their cost."""
-        fronts, choices = zip(*(option.front(measured=measured) for option in options), strict=True)
+        fronts, choices = zip(
+            *(option.front(measured=measured, nearly=nearly) for option in options), strict=True
+        )
         indices = least_cost(fronts, budget.value) if limit is None else least_error(fronts, limit)
         chosen = []
         total = 0.0
@@ -224,7 +232,7 @@ def _choose(
         clock.begin(f"choice {count + 1} of at most {_MAX_ROUNDS} measured", sizes)
         news = []
         for option, choice in zip(options, chosen, strict=True):
-            news.append(option.measure(choice))
+            news.append(option.measure(choice, nearly=nearly))
             option.release()
             clock.advance(option.size)
         if not any(news):

@@ -23,7 +23,7 @@ from kfc_jax.structures import (
     LowRankStructure,
 )
 
-_KEPT_ENTRIES = 2**26
+_KEPT_ENTRIES = 2**25
 
 Matrix = Float[np.ndarray, "rows columns"]
 
@@ -46,9 +46,9 @@ class RankMatrices:
         self._kernel = np.asarray(kernel, dtype)
         self._moment = second_moment_of(statistics, len(self._kernel))
         self._energy = _energy(self._kernel)
-        kept = max(1, kept_entries // self._kernel.size)
-        self._weighted = functools.lru_cache(maxsize=kept)(self._find_weighted)
-        self.roots = functools.lru_cache(maxsize=kept)(self._find_roots)
+        self._max_kept = max(1, kept_entries // self._kernel.size)
+        self._kept: dict[tuple[tuple[int, int], int], Matrix] = {}
+        self._roots: dict[tuple[int, int], list[Matrix]] = {}
 
     def of(self, structure: LayerStructure) -> tuple[Matrix, bool]:
         """Returns the matrix of a structure's shape, and whether its singular values are exact.
@@ -65,7 +65,7 @@ class RankMatrices:
         (term,) = structure.terms
         matrix = self._padded(term.inputs, term.features)
         if self._moment is not None:
-            rows = tuple(n for n, _ in term.shapes)
+            rows = (term.shapes[0][0], term.shapes[1][0])
             matrix = self._weighted(rows, term.features)
         return rearrange(matrix, term.shapes), self._moment is None and not structure.is_padded
 
@@ -88,25 +88,36 @@ class RankMatrices:
         padding = zip((rows, columns), self._kernel.shape, strict=True)
         return np.pad(self._kernel, [(0, wanted - size) for wanted, size in padding])
 
-    def _find_weighted(self, rows: tuple[int, int], features: int) -> Matrix:
+    def _weighted(self, rows: tuple[int, int], features: int) -> Matrix:
         """Returns the kernel times the roots of the moment, taken for a Kronecker product."""
+        if (rows, features) in self._kept:
+            return self._kept[rows, features]
         first, second = (root.astype(self._kernel.dtype) for root in self.roots(rows))
         matrix = self._padded(rows[0] * rows[1], features)
         tensor = matrix.reshape(*rows, features)
         tensor = np.matmul(second.T, tensor)
         tensor = first.T @ tensor.reshape(rows[0], -1)
-        return tensor.reshape(matrix.shape)
+        if len(self._kept) == self._max_kept:
+            del self._kept[next(iter(self._kept))]
+        self._kept[rows, features] = tensor.reshape(matrix.shape)
+        return self._kept[rows, features]
 
-    def _find_roots(self, rows: tuple[int, int]) -> list[Matrix]:
+    def roots(self, rows: tuple[int, int]) -> list[Matrix]:
         """Returns the roots of the moment's nearest Kronecker product, in float64."""
-        padding = (0, rows[0] * rows[1] - len(self._weights))
-        weights = np.pad(self._weights, (padding, padding)) if padding[1] else self._weights
+        if rows in self._roots:
+            return self._roots[rows]
+        padding = (0, rows[0] * rows[1] - len(self.weights))
+        weights = np.pad(self.weights, (padding, padding)) if padding[1] else self.weights
         shape = KroneckerTerm(((rows[0], 1), (rows[1], 1))).shapes
         tolerance = 1e-8 if weights.dtype == np.float64 else 1e-4
-        return kronecker_roots(weights, shape, tolerance)
+        if len(self._roots) == self._max_kept:
+            del self._roots[next(iter(self._roots))]
+        self._roots[rows] = kronecker_roots(weights, shape, tolerance)
+        return self._roots[rows]
 
     @functools.cached_property
-    def _weights(self) -> Matrix:
+    def weights(self) -> Matrix:
+        """The second moment with a little of the identity, which counts the kernel's own error."""
         assert self._moment is not None  # who asks for them knows
         return shrunk(self._moment, DEFAULT_SHRINKAGE).astype(self._kernel.dtype)
 

@@ -49,7 +49,7 @@ def checked_moment(moment: Any) -> Float[np.ndarray, "n n"]:
     if moment.ndim != 2 or moment.shape[0] != moment.shape[1]:
         raise ValueError(f"A second moment is a square matrix; got the shape {moment.shape}.")
     _weighing_something("The second moment", moment)
-    if not np.allclose(moment, moment.T, rtol=0, atol=1e-5 * np.abs(moment).max()):
+    if np.abs(moment - moment.T).max() > 1e-5 * max(moment.max(), -moment.min()):
         raise ValueError("The second moment is not symmetric; give x.T @ x / len(x).")
     moment = (moment + moment.T) / 2
     allowed = 1e-5 * max(np.trace(moment), 0)

@@ -14,7 +14,7 @@ import scipy.linalg
 from jaxtyping import Array, Float
 
 from kfc_jax.decompose.blas_threads import one_thread
-from kfc_jax.decompose.fit_sum import DEFAULT_SHRINKAGE, ratio, shrunk, to_float64
+from kfc_jax.decompose.fit_sum import DEFAULT_SHRINKAGE, ratio, to_float64
 from kfc_jax.decompose.fit_term import alternate_on_gradient, error_reduction, unweighted_vectors
 from kfc_jax.decompose.input_statistics import InputStatistics
 from kfc_jax.decompose.rank_matrices import RankMatrices
@@ -39,13 +39,12 @@ class WeightedFits:
     ) -> None:
         """Takes the kernel, what the layer sees, and the type to compute in."""
         exact, moment = to_float64(kernel), statistics.second_moment
-        weights = shrunk(moment, DEFAULT_SHRINKAGE)
-        pull = weights @ exact
         self._extra = DEFAULT_SHRINKAGE * np.trace(moment) / len(moment)
+        pull = moment @ exact + self._extra * exact
         self._energy = float(np.vdot(exact, exact))
         self._seen = float(np.vdot(exact, pull))
         self._kernel, self._pull = np.asarray(kernel, dtype), pull.astype(dtype)
-        self._weights, self._dtype = weights.astype(dtype), dtype
+        self._dtype = dtype
         self._matrices = RankMatrices(kernel, statistics, dtype, kept_entries=_KEPT_ENTRIES)
 
     def errors(
@@ -69,11 +68,11 @@ class WeightedFits:
         gradient = rearrange(self._pull, term.shapes)
         reduction = -math.inf
         if sweeps == 0:
-            reduction = error_reduction(gradient, vectors, term.shapes, self._weights)
+            reduction = error_reduction(gradient, vectors, term.shapes, self._matrices.weights)
         for _ in range(sweeps):
             before = reduction
             vectors, reduction = alternate_on_gradient(
-                gradient, vectors, term.shapes, self._weights
+                gradient, vectors, term.shapes, self._matrices.weights
             )
             if reduction - before < tolerance * (self._seen - reduction):
                 break
