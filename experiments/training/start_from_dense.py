@@ -139,10 +139,11 @@ def decompose(
 def _dense_model(source: TrainedModel, names: Collection[str]) -> tuple[nn.Module, jax.Array]:
     """Returns the source's model, in which the named layers are dense, and images for it."""
     config = copy.deepcopy(source.run.config.model)
-    for name in names:
+    others = [name for name in names if config[name].kind != DenseStructure.kind]
+    for name in others:
         config[name].kind = DenseStructure.kind
     images = jax.random.uniform(jax.random.key(0), (_FEW_IMAGES, *config.image_shape))
-    return make_model(config), images
+    return make_model(config) if others else source.model, images
 
 
 def _output_error(

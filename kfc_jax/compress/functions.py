@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
-from flax import nnx
 from flax.core import DenyList
 
 
@@ -39,7 +39,8 @@ class ModelFunction:
         Raises:
           ValueError: if the variables are missing, or are not as said.
         """
-        if isinstance(model, nnx.Module):
+        nnx = sys.modules.get("flax.nnx")  # who uses linen alone does not load it
+        if nnx is not None and isinstance(model, nnx.Module):
             if variables is not None:
                 raise ValueError("An nnx module has its parameters itself: leave variables out.")
             return cls._of_nnx(model)
@@ -64,7 +65,9 @@ class ModelFunction:
         return cls(nn.unbox(variables["params"]), rest, run)
 
     @classmethod
-    def _of_nnx(cls, model: nnx.Module) -> ModelFunction:
+    def _of_nnx(cls, model: Any) -> ModelFunction:
+        from flax import nnx
+
         graph, state, rest = nnx.split(model, nnx.Param, ...)
 
         def run(params: Any, rest: Any, *args: Any, **kwargs: Any) -> Any:

@@ -180,7 +180,7 @@ def find_layers(model: Any, variables: Any = None, *args: Any, **kwargs: Any) ->
       >>> model, x = nn.Sequential([nn.Dense(5), nn.WeightNorm(nn.Dense(3))]), jnp.ones((8, 4))
       >>> print(find_layers(model, model.init(jax.random.key(0), x), x))
       layers_0: 4x5
-      layers_1_layer_instance/kernel: no; the model passes it to 'mul'
+      layers_1/layer_instance/kernel: no; the model passes it to 'mul'
 
     Args:
       model: a linen or nnx module, or a function of ``(params, *args, **kwargs)``.
