@@ -122,8 +122,16 @@ def relative_movement(name, text, update):
     return moved(layer, inputs, name, update) / moved(dense, inputs, name, None)
 
 
-@pytest.mark.parametrize("text", SIZES)
-@pytest.mark.parametrize("name", STEPS)
+# All sizes with Adam; each other optimizer with two of them, each size with several optimizers.
+CASES = [
+    (name, text)
+    for i, name in enumerate(STEPS)
+    for j, text in enumerate(SIZES)
+    if name == "adam" or (i + j) % 3 == 0
+]
+
+
+@pytest.mark.parametrize(("name", "text"), CASES)
 def test_outputs_move_as_far_as_a_dense_layers(name, text):
     ratios = relative_movement(name, text, STEPS[name][1])
     assert np.all((ratios > 0.5) & (ratios < 2)), ratios
