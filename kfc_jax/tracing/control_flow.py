@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -67,10 +67,17 @@ def _remat(run: Interpreter, equation: JaxprEqn, values: list[Any]) -> Sequence[
     return outputs
 
 
+def scan_sizes(parameters: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns how many constants a scan has, and how many values it carries on."""
+    if "num_consts" in parameters:
+        return parameters["num_consts"], parameters["num_carry"]
+    constants, carried, _ = parameters["ft_in"].unpack()  # since JAX 0.12
+    return len(constants), len(carried)
+
+
 def _scan(run: Interpreter, equation: JaxprEqn, values: list[Any]) -> Sequence[Any]:
     parameters, loop = equation.params, run.new_loop()
-    program, num_carried = parameters["jaxpr"], parameters["num_carry"]
-    num_constants = parameters["num_consts"]
+    program, (num_constants, num_carried) = parameters["jaxpr"], scan_sizes(parameters)
     constants = values[:num_constants]
     start = _arrays(run, values[num_constants:][:num_carried], "a loop that carries it on")
     sliced = [_as_stack(run, value) for value in values[num_constants + num_carried :]]

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
+from kfc_jax.tracing.control_flow import scan_sizes
 from kfc_jax.tracing.trees import leaves_by_path
 
 
@@ -334,7 +335,7 @@ def _loop(program: Any, constants: Sequence[_Axes], start: list[_Axes], slices: 
 
 def _scan(equation: JaxprEqn, values: list[_Axes]) -> list[_Axes]:
     parameters = equation.params
-    count, carry = parameters["num_consts"], parameters["num_carry"]
+    count, carry = scan_sizes(parameters)
     stacked = values[count + carry :]
     for axes in stacked:
         _fix(axes[:1])
