@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Inexact, Num
 
 from kfc_jax.layers.initializers import block_initializer
 from kfc_jax.layers.linen import FactoredDense
@@ -58,19 +53,3 @@ class BlockDiagonalDense(FactoredDense):
         """Returns the initialiser of all blocks, by their name."""
         (name,) = structure.array_shapes
         return {name: block_initializer(self.kernel_init)}
-
-    def multiply(
-        self,
-        inputs: Num[Array | np.ndarray, "*batch inputs"],
-        structure: LayerStructure,
-        arrays: Mapping[str, Array],
-    ) -> Inexact[Array, "*batch features"]:
-        """Returns ``inputs @ kernel``, all blocks at once."""
-        assert isinstance(structure, BlockDiagonalStructure)
-        groups = structure.groups_of(inputs)
-        (blocks,) = arrays.values()
-        dot_general: Any = self._dot_general_replacement() or lax.dot_general
-        last = groups.ndim - 1
-        numbers = (((last,), (1,)), ((last - 1,), (0,)))
-        outputs = dot_general(groups, blocks, numbers, precision=self.precision)
-        return jnp.moveaxis(outputs, 0, -2).reshape(*inputs.shape[:-1], structure.features)

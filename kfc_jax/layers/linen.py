@@ -15,7 +15,7 @@ from jax.nn.initializers import Initializer
 from jaxtyping import Array, Inexact, Num
 
 from kfc_jax.layers.initializers import RANK, KernelDraw, factor_initializer
-from kfc_jax.product import kronecker_matmul, low_rank_matmul
+from kfc_jax.product import kernel_matmul
 from kfc_jax.structures import (
     KroneckerStructure,
     KroneckerTerm,
@@ -95,7 +95,13 @@ class FactoredDense(nn.Module):
         arrays: Mapping[str, Array],
     ) -> Inexact[Array, "*batch features"]:
         """Returns ``inputs @ kernel`` for the kernel that the arrays stand for."""
-        raise NotImplementedError
+        return kernel_matmul(
+            structure,
+            inputs,
+            arrays,
+            precision=self.precision,
+            dot_general=self._dot_general_replacement(),
+        )
 
     @nn.compact
     def __call__(
@@ -215,10 +221,10 @@ class KFCDense(FactoredDense):
     ) -> Inexact[Array, "*batch features"]:
         """Returns ``inputs @ kernel``, factor by factor."""
         assert isinstance(structure, KroneckerStructure)
-        return kronecker_matmul(
+        return kernel_matmul(
+            structure,
             inputs,
-            structure.factors_of(arrays),
-            structure=structure,
+            arrays,
             precision=self.precision,
             dot_general=self._dot_general_replacement(),
             strategy=self.strategy,
@@ -271,15 +277,3 @@ class LowRankDense(FactoredDense):
             name: factor_initializer(draw, columns_and_rows, 0, k, kernel_axes=kernel_axes[k])
             for k, name in enumerate(structure.array_shapes)
         }
-
-    def multiply(
-        self,
-        inputs: Num[Array | np.ndarray, "*batch inputs"],
-        structure: LayerStructure,
-        arrays: Mapping[str, Array],
-    ) -> Inexact[Array, "*batch features"]:
-        """Returns ``inputs @ u @ v``."""
-        u, v = (arrays[name] for name in structure.array_shapes)
-        return low_rank_matmul(
-            inputs, u, v, precision=self.precision, dot_general=self._dot_general_replacement()
-        )

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Inexact, Num
 
 from kfc_jax.product.dot_general import DotGeneral
 from kfc_jax.product.form_dense import dense_kernel
@@ -22,7 +22,7 @@ from kfc_jax.structures import (
     LowRankStructure,
 )
 
-Inputs = Real[Array | np.ndarray, "*batch inputs"]
+Inputs = Num[Array | np.ndarray, "*batch inputs"]
 Arrays = Mapping[str, Array | np.ndarray]
 
 
@@ -34,7 +34,8 @@ def kernel_matmul(
     *,
     precision: lax.PrecisionLike = None,
     dot_general: DotGeneral | None = None,
-) -> Float[Array, "*batch features"]:
+    **options: Any,
+) -> Inexact[Array, "*batch features"]:
     """Returns ``x @ kernel`` for the kernel that a layer's arrays stand for.
 
     By default the kernel is formed; a kind with a better way registers its own function:
@@ -46,10 +47,13 @@ def kernel_matmul(
       arrays: the arrays by their names, of the shapes ``structure.array_shapes``.
       precision: the precision, as in ``jax.lax.dot_general``.
       dot_general: a replacement for ``jax.lax.dot_general``, by which all products are done.
+      **options: what the kind's own function takes besides, such as ``strategy``.
 
     Raises:
       ValueError: if the arrays do not have these shapes.
     """
+    if options:
+        raise TypeError(f"A product with {type(structure).__name__} takes no {min(options)}.")
     dot: Any = dot_general or lax.dot_general
     kernel = dense_kernel(structure, arrays)
     return dot(x, kernel, (((jnp.ndim(x) - 1,), (0,)), ((), ())), precision=precision)
@@ -58,14 +62,14 @@ def kernel_matmul(
 @kernel_matmul.register
 def _kronecker(
     structure: KroneckerStructure, x: Inputs, arrays: Arrays, **options: Any
-) -> Float[Array, "*batch features"]:
+) -> Inexact[Array, "*batch features"]:
     return kronecker_matmul(x, structure.factors_of(arrays), structure=structure, **options)
 
 
 @kernel_matmul.register
 def _low_rank(
     structure: LowRankStructure, x: Inputs, arrays: Arrays, **options: Any
-) -> Float[Array, "*batch features"]:
+) -> Inexact[Array, "*batch features"]:
     u, v = (arrays[name] for name in structure.array_shapes)
     return low_rank_matmul(x, u, v, **options)
 
@@ -78,7 +82,7 @@ def _block_diagonal(
     *,
     precision: lax.PrecisionLike = None,
     dot_general: DotGeneral | None = None,
-) -> Float[Array, "*batch features"]:
+) -> Inexact[Array, "*batch features"]:
     groups = structure.groups_of(x)
     (blocks,) = arrays.values()
     dot: Any = dot_general or lax.dot_general
