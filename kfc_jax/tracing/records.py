@@ -43,7 +43,7 @@ class Sums:
     def __add__(self, other: Sums) -> Sums:
         """Returns the sums of both (Chan, Golub & LeVeque, 1983, eq. 2.1)."""
         count = self.count + other.count
-        share = other.count / np.maximum(count, 1) if _on_host(count) else _share(other, count)
+        share = other.count / (count + (count == 0))
         apart = other.mean - self.mean
         mean = self.mean + apart * share[..., None]
         between = apart[..., :, None] * apart[..., None, :]
@@ -53,14 +53,6 @@ class Sums:
     def on_host(self) -> Sums:
         """Returns them in float64, of NumPy."""
         return jax.tree.map(lambda array: np.asarray(array, np.float64), self)
-
-
-def _on_host(count: Any) -> bool:
-    return isinstance(count, np.ndarray | np.floating)
-
-
-def _share(other: Sums, count: Array) -> Array:
-    return other.count / jnp.maximum(count, 1)
 
 
 @functools.partial(
