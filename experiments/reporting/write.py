@@ -20,7 +20,7 @@ from experiments.reporting.pictures import (
     tradeoff_figure,
 )
 from experiments.reporting.sentences import rate_findings, what_is_missing
-from experiments.reporting.tables import write_groups, write_rates, write_trials
+from experiments.reporting.tables import files
 from experiments.reporting.trials import folder_names, keep, read_runs
 
 # Files that a report does not always have, so that an earlier one may have left them.
@@ -72,8 +72,8 @@ def write_report(
     links = {folder: Path(os.path.relpath(folder, out)).as_posix() for folder in runs.folder}
 
     keep(runs.record, out)
-    write_trials(out / "trials", runs, comparisons, links)
-    write_groups(out / "groups", comparisons)
+    files.write_trials(out / "trials", runs, comparisons, links)
+    files.write_groups(out / "groups", comparisons)
     for old in out.iterdir():
         if re.fullmatch(_MAY_BE_STALE, old.name):
             old.unlink()
@@ -86,7 +86,9 @@ def write_report(
         searches = learning_rates.rate_searches(comparison, runs)
         pictures = _draw(comparison, searches, out, suffix)
         parts.append(Part(comparison, float(near), searches, pictures))
-    write_rates(out / "learning_rates", [search for part in parts for search in part.searches])
+    files.write_rates(
+        out / "learning_rates", [search for part in parts for search in part.searches]
+    )
     (out / "summary.md").write_text(summary(parts, missing))
     title = ", ".join(folder_names(workdirs))
     created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")

@@ -14,6 +14,7 @@ from experiments.models import cost_table, frozen_layers, model_line, totals
 from experiments.runs import Checkpoints, predictions, provenance
 from experiments.system import Interrupted, deferred_signals, lock_folder, shardings
 from experiments.training import steps
+from experiments.training.int8 import rounded_to_int8, stored_bytes
 from experiments.training.optimizers import learning_rate_schedule, make_optimizer
 from experiments.training.progress import Progress, Stopwatch
 from experiments.training.run import Images, Run, load_images, make_start
@@ -168,6 +169,8 @@ class _Trainer:
         run, seconds = self._run, self._watch.seconds
         result = {
             **self._evaluate_all("test"),
+            "int8": self._evaluate_in_int8(),
+            "bytes": stored_bytes((self._state.params, self._state.batch_stats)),
             "whole_model": totals(run.costs),
             "layers": [cost.as_dict() for cost in run.costs],
             "steps": self.num_steps,
@@ -244,16 +247,25 @@ class _Trainer:
         self._run.folder.write_metrics(self.step, metrics)
         self._progress.update(self.step, metrics)
 
-    def _evaluate_all(self, keep_as: str) -> dict[str, dict[str, Any] | None]:
+    def _evaluate_all(self, keep_as: str = "") -> dict[str, dict[str, Any] | None]:
         """Returns what `_evaluate` does of the test and the validation images, as far as wanted.
 
-        The predictions for test images are kept under a name.
+        The predictions for test images are kept under a name, if one is given.
         """
         at_end = self._run.config.train.test_at_end
         return {
             "test": self._evaluate(self._images.test, keep_as) if at_end else None,
             "validation": self._evaluate(self._images.validation),
         }
+
+    def _evaluate_in_int8(self) -> dict[str, dict[str, Any] | None]:
+        """Returns what `_evaluate_all` does, of the weights in 8 bits."""
+        trained = self._state
+        self._state = trained.replace(params=rounded_to_int8(trained.params))
+        try:
+            return self._evaluate_all()
+        finally:
+            self._state = trained
 
     def _evaluate(self, images: ImageSet, keep_as: str = "") -> dict[str, Any] | None:
         """Returns mean loss, fraction of errors and number of `images`; None without images.

@@ -20,7 +20,15 @@ import pandas as pd
 from experiments.reporting.compare import Comparison, near_dense
 from experiments.reporting.pages.sections import Part, Picture, Section, sections
 from experiments.reporting.sentences import headline
-from experiments.reporting.tables import STRUCTURE, Column, Table, error, group_columns, number
+from experiments.reporting.tables import (
+    STRUCTURE,
+    Column,
+    Table,
+    error,
+    group_columns,
+    number,
+    stored_columns,
+)
 from experiments.reporting.trials import SPLITS, Trial
 from experiments.reporting.wording import percent, points
 
@@ -163,6 +171,7 @@ def _group_table(comparison: Comparison, links: Mapping[Path, str]) -> str:
         number("total parameters", "parameters"),
         number("fewer in total", "parameters_reduction", lambda saved: percent(saved, 2)),
         number("FLOPs per example", "flops"),
+        *stored_columns(comparison, comparison.splits),
         number("seconds", "seconds", "{:.0f}".format),
         Column("trials by seed", "records", by_seed, "markup"),
     ]

@@ -22,6 +22,7 @@ from experiments.reporting.tables import (
     group_columns,
     number,
     rate_grid,
+    stored_columns,
 )
 from experiments.reporting.wording import code, percent
 
@@ -85,6 +86,7 @@ def _structures(comparison: Comparison, groups: pd.DataFrame, split: str) -> Tab
         number(layer.replace("parameters", "FLOPs", 1), "layer_flops"),
         number(flops, "flops"),
         error(f"{split} error"),
+        *stored_columns(comparison, [split]),
     ]
     return Table("structures", "Structures", columns, groups)
 

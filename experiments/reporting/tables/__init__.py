@@ -4,14 +4,19 @@
 - `Column`, `number`, `error`: what such a column is, and two kinds of it.
 - `STRUCTURE`: a column that many tables have.
 - `group_columns`: those that tell groups apart.
+- `stored_columns`: those of bytes on disk.
 - `comparison_tables`: the tables of a comparison that are not about learning rates.
 - `rate_table`: learning rates: every structure at its best rate.
 - `rate_grid`: learning rates: all errors, with a column for every rate.
-- `write_trials`, `write_groups`, `write_rates`: write CSV and Parquet.
+- `files`: writes them as CSV and Parquet.
 """
 
-from experiments.reporting.tables.comparisons import comparison_tables, group_columns
-from experiments.reporting.tables.files import write_groups, write_rates, write_trials
+from experiments.reporting.tables import files
+from experiments.reporting.tables.comparisons import (
+    comparison_tables,
+    group_columns,
+    stored_columns,
+)
 from experiments.reporting.tables.searches import rate_grid, rate_table
 from experiments.reporting.tables.table import STRUCTURE, Column, Table, error, number
 
@@ -21,11 +26,10 @@ __all__ = [
     "Table",
     "comparison_tables",
     "error",
+    "files",
     "group_columns",
     "number",
     "rate_grid",
     "rate_table",
-    "write_groups",
-    "write_rates",
-    "write_trials",
+    "stored_columns",
 ]

@@ -109,6 +109,20 @@ def group_columns(comparison: Comparison) -> list[Column]:
     return [METHOD, STRUCTURE, *([SETTINGS] if comparison.has_settings else [])]
 
 
+def stored_columns(comparison: Comparison, splits: Sequence[str]) -> list[Column]:
+    """Returns the columns of bytes, and of errors with weights of 8 bits; none if no run has any.
+
+    They are of the frame of all groups, where measures have the names of their splits.
+    """
+    if comparison.groups.bytes.isna().all():
+        return []
+    return [
+        number("kB", "bytes", _kilobytes),
+        number("kB as int8", "int8_bytes", _kilobytes),
+        *(error(f"{split} error as int8", f"{split}_int8") for split in splits),
+    ]
+
+
 def start_table(comparison: Comparison, split: str) -> Table:
     """Returns the table of groups by start, with their errors before and after training.
 
@@ -151,6 +165,10 @@ def series_tables(comparison: Comparison, split: str) -> list[Table]:
         Table("front", "Pareto front by FLOPs", _FRONT, by_flops),
     ]
     return [table for table in tables if len(table.frame)]
+
+
+def _kilobytes(count: float) -> str:
+    return f"{count / 1000:,.1f}"
 
 
 def names_table(comparison: Comparison) -> Table | None:

@@ -17,10 +17,11 @@ import pyarrow.parquet
 from experiments.reporting.compare import Comparison, Method, learning_rates
 
 _COSTS = """layers layer_parameters dense_layer_parameters layer_reduction total_parameters
-    dense_total_parameters total_reduction flops_per_example dense_flops_per_example"""
+    dense_total_parameters total_reduction flops_per_example dense_flops_per_example
+    bytes int8_bytes"""
 _TRIALS = f"""sweep trial state attempts data model method structure settings seed test_error
-    test_loss validation_error validation_loss {_COSTS} seconds train_seconds device git_revision
-    overrides command folder problem"""
+    test_loss test_int8_error validation_error validation_loss validation_int8_error {_COSTS}
+    seconds train_seconds device git_revision overrides command folder problem"""
 _GROUPS = f"""data model method structure settings is_best_setting test_error_mean test_error_std
     test_error_n validation_error_mean validation_error_std validation_error_n {_COSTS}
     seconds_mean trials"""
@@ -28,7 +29,7 @@ _GROUPS = f"""data model method structure settings is_best_setting test_error_me
 _RATES = """data model settings split method structure gain learning_rates diverged_at best_rate
     error_mean error_std error_n is_at_edge dense_best_rate error_at_dense_best_rate
     best_rate_over_dense"""
-_COUNTS = "seed|attempts|error_n|parameters|flops"
+_COUNTS = "seed|attempts|error_n|parameters|flops|bytes"
 """Columns of whole numbers, some of which may be missing."""
 # What the files call the columns of the tables of runs, of groups and of curves.
 _NAMES = {
@@ -39,6 +40,8 @@ _NAMES = {
     "flops": "flops_per_example",
     "dense_flops": "dense_flops_per_example",
     "is_best": "is_best_setting",
+    "test_int8": "test_int8_error",
+    "validation_int8": "validation_int8_error",
 }
 _MEANS = {name: f"{name}_mean" for name in ("test_error", "validation_error", "seconds", "error")}
 _OF_RATES = {

@@ -141,6 +141,8 @@ def _outcome(result: dict[str, Any]) -> Outcome:
             for name, layer in compression.get("layers", {}).items()
             if layer["output_error"] is not None
         },
+        bytes={name: int(count) for name, count in result.get("bytes", {}).items()},
+        int8_errors=_errors(result.get("int8", {})),
     )
 
 

@@ -15,7 +15,7 @@ from experiments.reporting.trials.read import read_sweeps
 from experiments.reporting.trials.trial import SPLITS, Outcome, Trial
 
 MEASURES = (
-    *(f"{split}_{what}" for split in SPLITS for what in ("error", "loss", "before")),
+    *(f"{split}_{what}" for split in SPLITS for what in ("error", "loss", "before", "int8")),
     "output_error",
     "seconds",
     "train_seconds",
@@ -34,10 +34,11 @@ _OF_OUTCOMES = "layers seconds train_seconds device git_revision"
 def read_runs(paths: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
     """Returns a row for each trial that `read_sweeps` finds, finished or not; raises as it does.
 
-    Its columns are MEASURES, SIZES (NaN until a trial is finished) and what a trial says of itself:
-    `data`, `model`, `sweep`, `trial`, `folder`, `state`, `seed`, `start`, `epochs`,
-    `learning_rate`, `gain` (NaN without multipliers), `layers`, `fields` (of the config, that may
-    change its numbers) and the `record` itself among them.
+    Its columns are MEASURES, SIZES (NaN until a trial is finished), `bytes` and `int8_bytes` of its
+    arrays (NaN in older runs) and what a trial says of itself: `data`, `model`, `sweep`, `trial`,
+    `folder`, `state`, `seed`, `start`, `epochs`, `learning_rate`, `gain` (NaN without multipliers),
+    `layers`, `fields` (of the config, that may change its numbers) and the `record` itself among
+    them.
     """
     table = pd.DataFrame(map(_row, read_sweeps(paths)), dtype=object)
     # These stay whole numbers, although some may be missing.
@@ -47,7 +48,12 @@ def read_runs(paths: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
 def _row(trial: Trial) -> dict[str, Any]:
     config, outcome = trial.config, trial.outcome or _NOTHING
     data, model = trial.task
-    measured = {"error": outcome.errors, "loss": outcome.losses, "before": outcome.before}
+    measured = {
+        "error": outcome.errors,
+        "loss": outcome.losses,
+        "before": outcome.before,
+        "int8": outcome.int8_errors,
+    }
     outputs = outcome.output_errors.values()
     gain = config.get("optimizer.factor_gain", 1.0)
     return {
@@ -64,5 +70,7 @@ def _row(trial: Trial) -> dict[str, Any]:
         "output_error": statistics.fmean(outputs) if outputs else math.nan,
         **{name: getattr(outcome, name) for name in _OF_OUTCOMES.split()},
         **{name: getattr(outcome, name) for size in SIZES for name in (size, f"dense_{size}")},
+        "bytes": outcome.bytes.get("float32", math.nan),
+        "int8_bytes": outcome.bytes.get("int8", math.nan),
         "record": trial,
     }

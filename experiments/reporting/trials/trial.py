@@ -40,6 +40,8 @@ class Outcome:
       git_revision: commit of the code, or empty.
       before: fraction of errors by split before training, of a run that compresses another one.
       output_errors: relative error of the outputs of every layer that it decomposed.
+      bytes: what its arrays take, as `float32` and with weights as `int8`; empty in older runs.
+      int8_errors: fraction of errors by split with weights of 8 bits, likewise.
     """
 
     errors: dict[str, float]
@@ -56,6 +58,8 @@ class Outcome:
     git_revision: str
     before: dict[str, float] = dataclasses.field(default_factory=dict)
     output_errors: dict[str, float] = dataclasses.field(default_factory=dict)
+    bytes: dict[str, int] = dataclasses.field(default_factory=dict)
+    int8_errors: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,6 +73,30 @@ def test_csv_and_parquet_hold_the_same_and_the_truth(finished_report):
         assert row["test_error_n"] == "3"
 
 
+def test_bytes_and_errors_with_8_bits_are_told_where_runs_have_them(tmp_path):
+    sweep = folders.write_sweep(tmp_path / "bytes", [(folders.DENSE, 0.01)], seeds=(0, 1))
+    write_report([sweep], tmp_path / "before")
+    assert "int8" not in (tmp_path / "before/summary.md").read_text()
+    for number, path in enumerate(sorted(sweep.glob("*/result.json"))):
+        result = json.loads(path.read_text())
+        result["bytes"] = {"float32": 1_724_320, "int8": 433_420}
+        result["int8"] = {"test": {"error": 0.02 + number / 100}, "validation": None}
+        path.write_text(json.dumps(result))
+    write_report([sweep], tmp_path / "report")
+    write_report([tmp_path / "report"], tmp_path / "again")  # from the runs that it kept
+    for report_folder in (tmp_path / "report", tmp_path / "again"):
+        (line,) = [
+            line
+            for line in (report_folder / "summary.md").read_text().splitlines()
+            if line.startswith("| dense") and "1,724.3" in line
+        ]
+        assert line.endswith("| 1,724.3 | 433.4 | 2.50% ± 0.71 (n = 2) |")
+        assert "1,724.3" in (report_folder / "index.html").read_text()
+    rows = rows_of(tmp_path / "report/trials.csv")
+    assert [float(row["test_int8_error"]) for row in rows] == [0.02, 0.03]
+    assert {row["int8_bytes"] for row in rows} == {"433420"}
+
+
 def test_an_unfinished_sweep_is_reported_and_says_what_is_missing(broken_sweep, tmp_path):
     sweep, names = broken_sweep
     said = write_report([sweep], tmp_path / "report")

@@ -102,6 +102,16 @@ def test_predictions_for_test_images_are_kept_and_have_the_errors_of_the_result(
     assert np.mean(its.probability / 255) == pytest.approx(np.exp(-test["loss"]), abs=0.25)
 
 
+def test_a_result_tells_what_the_model_takes_and_how_it_errs_with_weights_of_8_bits(uninterrupted):
+    _, result = uninterrupted
+    assert result["bytes"]["float32"] == 4 * result["whole_model"]["parameters"]
+    assert result["bytes"]["int8"] < result["bytes"]["float32"]
+    for split in ("test", "validation"):
+        assert result["int8"][split]["examples"] == result[split]["examples"]
+        assert result["int8"][split]["loss"] != result[split]["loss"]
+        assert result["int8"][split]["loss"] == pytest.approx(result[split]["loss"], rel=0.05)
+
+
 def test_metrics_come_at_every_log_point_and_end_of_epoch(uninterrupted):
     lines = metric_lines(uninterrupted[0])
     assert [line["step"] for line in lines] == [3, 5, 6, 9, 10, 12, 15]
