@@ -6,6 +6,9 @@ for a gain where a method has no factors that it belongs to.
 
     house-numbers   the small network on svhn_grey, a prepared subset that is looked for in
                     TFDS_DATA_DIR; Kronecker sums of two sizes, and what is as large as each
+    large           the larger network on the same images
+    mnist           LeNet-5
+    characters      the small network on hwdb195, a prepared subset that is looked for likewise
 """
 
 import dataclasses
@@ -47,32 +50,30 @@ class Task:
         return {field: value for field, value in drawn.items() if has_factors or field != _GAIN}
 
 
-def _beside(network: str, text: str) -> dict[str, Overrides]:
-    """Returns the controls of the size of a Kronecker sum, by name."""
-    found = {}
-    for name, control in controls_of(network, [kfc(LAYER, text)]):
-        label = {"narrow": "narrow", "block_diagonal": "block diagonal"}.get(name)
-        if label and label not in found:  # blocks of neighbours come first
-            found[label] = control
-    return found
+def _methods(network: str, shape: str, ranks: Mapping[int, int]) -> dict[str, Overrides]:
+    """Returns all methods of a network by name.
 
-
-def _of_house_numbers() -> dict[str, Overrides]:
-    network, shape = "regularised", "16x16*64x32"
-    small, large = (_beside(network, f"{rank}:{shape}") for rank in (2, 8))
+    Args:
+      network: of `configs.sweeps.comparison.networks`.
+      shape: of the Kronecker products, without their number.
+      ranks: for each number of products the lowest rank of low rank that is no smaller.
+    """
     others = dict(controls_of(network, []))
-    return {
-        "dense": dense(LAYER),
-        "KFC 2": kfc(LAYER, f"2:{shape}"),
-        "low rank 3": low_rank(LAYER, 3),
-        "none": others["none"],
-        **{f"{name}, as KFC 2": control for name, control in small.items()},
-        "KFC 8": kfc(LAYER, f"8:{shape}"),
-        "low rank 12": low_rank(LAYER, 12),
-        **{f"{name}, as KFC 8": control for name, control in large.items()},
-        "frozen": others["frozen"],
-    }
+    found = {"dense": dense(LAYER)}
+    for products, rank in ranks.items():
+        text = f"{products}:{shape}"
+        found[f"KFC {products}"] = kfc(LAYER, text)
+        found[f"low rank {rank}"] = low_rank(LAYER, rank)
+        found.setdefault("none", others["none"])
+        for name, control in controls_of(network, [kfc(LAYER, text)]):
+            label = {"narrow": "narrow", "block_diagonal": "block diagonal"}.get(name)
+            if label:  # of two kinds of blocks those of neighbours, which come first
+                found.setdefault(f"{label}, as KFC {products}", control)
+    return {**found, "frozen": others["frozen"]}
 
+
+_GAINS = (1 / 32, 1 / 2)
+_SMOOTHING = (0.005, 0.2)
 
 TASKS = {
     "house-numbers": Task(
@@ -82,10 +83,49 @@ TASKS = {
         space={
             "optimizer.learning_rate": (4e-3, 4e-2),
             "optimizer.weight_decay": (0.01, 1.0),
-            _GAIN: (1 / 32, 1 / 2),
-            "train.label_smoothing": (0.005, 0.2),
+            _GAIN: _GAINS,
+            "train.label_smoothing": _SMOOTHING,
         },
-        methods=_of_house_numbers(),
+        methods=_methods("regularised", "16x16*64x32", {2: 3, 8: 12}),
+        beside_claims=("frozen",),
+    ),
+    "large": Task(
+        base="configs/svhn.py:large",
+        fields={"data.name": "svhn_grey", "train.num_epochs": 12},
+        num_validation=4_000,
+        space={
+            "optimizer.learning_rate": (4e-3, 4e-2),
+            "optimizer.weight_decay": (0.01, 1.0),
+            _GAIN: _GAINS,
+            "train.label_smoothing": _SMOOTHING,
+        },
+        methods=_methods("large", "16x16*96x32", {2: 4}),
+        beside_claims=("frozen",),
+    ),
+    "mnist": Task(
+        base="configs/mnist.py",
+        fields={"data.name": "mnist", "train.num_epochs": 6},
+        num_validation=10_000,
+        space={
+            "optimizer.learning_rate": (1e-3, 1e-2),
+            "optimizer.weight_decay": (0.01, 1.0),
+            _GAIN: _GAINS,
+            "train.label_smoothing": _SMOOTHING,
+        },
+        methods=_methods("mnist-regularised", "16x20*50x25", {7: 9}),
+        beside_claims=("frozen",),
+    ),
+    "characters": Task(
+        base="configs/characters.py:small",
+        fields={"data.name": "hwdb195", "model.num_classes": 195, "train.num_epochs": 4},
+        num_validation=8_000,
+        space={
+            "optimizer.learning_rate": (2e-3, 2e-2),
+            "optimizer.weight_decay": (0.03, 3.0),
+            _GAIN: _GAINS,
+            "train.label_smoothing": _SMOOTHING,
+        },
+        methods=_methods("characters-regularised", "36x32*64x32", {8: 8}),
         beside_claims=("frozen",),
     ),
 }
