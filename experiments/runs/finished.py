@@ -14,7 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.config import restored
-from experiments.runs.schema import RESULT_FILE, is_finished
+from experiments.runs.schema import RESULT_FILE, read_result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +47,12 @@ class FinishedRun:
 
         try:
             return read_parts(self.folder / "checkpoints", like)
-        except (ValueError, OSError, KeyError) as error:
+        except Exception as error:  # Orbax raises of any kind
             raise ValueError(
                 f"{self.called}{self.folder}: its newest checkpoint is missing, damaged, or not of "
-                f"the model in its config.json ({_first_line(error)}). Train the run again, or "
-                "take another."
+                f"the model in its config.json ({_first_line(error)}). Rename its {RESULT_FILE}, "
+                "and train the run again in its folder: what is damaged is made anew. Or take "
+                "another run."
             ) from error
 
 
@@ -80,14 +81,21 @@ def _config_and_result(folder: Path) -> tuple[ConfigDict, dict[str, Any]]:
         raise ValueError(f"{folder} is no folder; {remedy}.")
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} holds no run: it has no config.json; {remedy}.")
-    if not is_finished(folder):
+    config = _read(folder / "config.json")
+    try:
+        result = read_result(folder)
+    except FileNotFoundError as error:
         raise ValueError(
             f"{folder} holds a run that is not finished: it has no {RESULT_FILE}; {remedy}."
-        )
-    config = _read(folder / "config.json")
+        ) from error
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{error}; train the run again in its folder, which makes the result anew, or take "
+            "another run."
+        ) from error
     if "model" not in config:
         raise ValueError(f"{folder / 'config.json'} is of no run: it has no model; {remedy}.")
-    return restored(config), _read(folder / RESULT_FILE)
+    return restored(config), result
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from tensorboardX import SummaryWriter
 
 from experiments.config import NEUTRAL_FIELDS, completed, flatten
 from experiments.runs import predictions
-from experiments.runs.schema import RESULT_FILE, is_finished
+from experiments.runs.schema import RESULT_FILE, is_finished, read_result
 from experiments.system import write_file, write_json
 
 _METRICS_FILE = "metrics.jsonl"
+_NO_CHECKPOINTS = re.compile(r"\[[^/]*\]|\\")
 
 
 class RunFolder:
@@ -45,11 +47,16 @@ class RunFolder:
 
         Raises:
           ValueError: if it holds a run whose config differs in a field that changes the numbers,
-            or its config cannot be read.
+            or its config cannot be read, or no checkpoint could be read from there.
           OSError: if it cannot be made.
         """
         if self._refusal:
             raise ValueError(self._refusal)
+        if found := _NO_CHECKPOINTS.search(str(self.path)):
+            raise ValueError(
+                f"{self.path} has {found.group()!r} in its path, which Orbax takes for a pattern: "
+                "no checkpoint could be read from there; take another --workdir."
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         return self
 
@@ -68,20 +75,19 @@ class RunFolder:
     def result(self) -> dict[str, Any] | None:
         """Returns the content of `result.json`, or None while the run is not finished.
 
-        The file is read once.
+        The file is read once. A damaged one is none: it is renamed, which a line says, and the run
+        goes on from its newest checkpoint.
 
         Raises:
-          ValueError: if it cannot be read.
+          OSError: if it can be neither read nor renamed.
         """
-        path = self.path / RESULT_FILE
-        if self._result is None and is_finished(self.path):
+        if self._result is None and (self.path / RESULT_FILE).exists():
             try:
-                self._result = json.loads(path.read_text())
-            except ValueError as error:
-                raise ValueError(
-                    f"{path} cannot be read ({error}); delete it, and the run goes on from its "
-                    "newest checkpoint."
-                ) from error
+                self._result = read_result(self.path)
+            except (ValueError, IsADirectoryError) as error:
+                aside = self.path / f"{RESULT_FILE}.damaged"
+                (self.path / RESULT_FILE).rename(aside)
+                print(f"{error}; it is now {aside.name}, and the result is made anew.", flush=True)
         return self._result
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -103,6 +109,8 @@ class RunFolder:
 
         Metrics past that step are dropped, as they will come again.
         """
+        for left in self.path.glob("*.tmp"):  # by a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         write_json(self.path / "config.json", self._config)
         kept = [line for line in self.read_metrics(self.path) if line["step"] <= step]
         text = "".join(f"{json.dumps(line)}\n" for line in kept)
@@ -163,7 +171,8 @@ class RunFolder:
             differences = _differences(path, self._config)
         except ValueError as error:
             return True, (
-                f"{path} cannot be read ({error}); take another --workdir, or delete this one."
+                f"{path} cannot be read ({error}); delete this file alone, and the same command "
+                "goes on from the newest checkpoint."
             )
         if not differences:
             return True, ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,34 @@ class Layer:
 
 
 def is_finished(folder: Path) -> bool:
-    """Says whether the run in `folder` is finished: it then has its `result.json`."""
-    return (folder / RESULT_FILE).is_file()
+    """Says whether the run in `folder` is finished: it then has a `result.json` that can be read.
+
+    One that was cut off, or is empty, as a loss of power leaves it, is none.
+    """
+    if not (folder / RESULT_FILE).is_file():
+        return False
+    try:
+        read_result(folder)
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Returns the content of the `result.json` in `folder`.
+
+    Raises:
+      OSError: if there is none, or it cannot be read.
+      ValueError: naming the file, if it is damaged.
+    """
+    path = folder / RESULT_FILE
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path} is damaged (it holds no result)")
+    return content
 
 
 def failure_reason(state: Mapping[str, Any]) -> str:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Writes a file of text or of bytes, all of it or nothing.
+    """Writes a file of text or of bytes, all of it or nothing, and waits until the disk has it.
+
+    The temporary file beside it has a name that nobody can foresee, and is never a link.
 
     Raises:
-      OSError: if it cannot be written; the old content stays.
+      OSError: if it cannot be written; the old content stays, and nothing else.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -26,3 +39,13 @@ def write_json(path: Path, content: Any) -> None:
       OSError: if it cannot be written; the old content stays.
     """
     write_file(path, json.dumps(content, indent=2) + "\n")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Waits until the disk has the folder's names, without which a file may be lost."""
+    with contextlib.suppress(OSError):  # not every file system can
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -200,7 +200,7 @@ class _Trainer:
         self._run.folder.close()
 
     def _restore(self) -> None:
-        self._state, position = self._checkpoints.restore(like=self._state)
+        self._state, position = self._checkpoints.restore(self._state, self._progress.say)
         self.step = int(self._state.step)
         self._batches.set_state(position["batches"])
         self._window = [np.asarray(metrics, np.float32) for metrics in position["window"]]

@@ -61,7 +61,10 @@ def write(name, text):
         (remove("result.json"), r"copy holds a run that is not finished: it has no result\.json"),
         (write("config.json", "{"), r"config\.json cannot be read \(.*take another run"),
         (write("config.json", "{}"), r"config\.json is of no run: it has no model; name"),
-        (write("result.json", "[]"), r"result\.json cannot be read \(it holds no object\)"),
+        (
+            write("result.json", "[]"),
+            r"result\.json is damaged \(it holds no result\); train the",
+        ),
     ],
 )
 @pytest.mark.parametrize("field", ["", "compression.source"])

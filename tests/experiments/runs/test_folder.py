@@ -82,7 +82,7 @@ def test_a_run_that_never_started_binds_no_config(tmp_path):
 
 def test_an_unreadable_config_is_an_error_with_a_remedy(tmp_path):
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json cannot be read .*another --workdir"):
+    with pytest.raises(ValueError, match=r"config\.json cannot be read .*delete this file alone"):
         RunFolder(tmp_path, tiny.get_config()).open()
 
 
@@ -131,11 +131,22 @@ def test_the_result_marks_a_run_as_finished(tmp_path):
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_a_damaged_result_is_an_error_with_a_remedy(tmp_path):
+def test_a_damaged_result_is_renamed_and_none(tmp_path, capsys):
     (tmp_path / "result.json").write_text("{")
     folder = RunFolder(tmp_path, tiny.get_config()).open()
-    with pytest.raises(ValueError, match=r"result\.json cannot be read .*delete it, and the run"):
-        folder.result()
+    assert folder.result() is None
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert "result.json is damaged" in said
+    assert "it is now result.json.damaged, and the result is made anew" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json.damaged"]
+
+
+@pytest.mark.parametrize("name", ["a[2]", "[x]", "a\\b"])
+def test_a_path_from_which_no_checkpoint_could_be_read_is_refused_at_once(tmp_path, name):
+    with pytest.raises(ValueError, match=r"which Orbax takes for a pattern.*another --workdir"):
+        RunFolder(tmp_path / name / "run", tiny.get_config()).open()
+    assert not list(tmp_path.iterdir())
 
 
 def test_metrics_are_read_without_the_lines_that_are_no_metrics(tmp_path):

@@ -31,5 +31,8 @@ def test_a_run_is_finished_once_it_has_its_result(tmp_path):
     (tmp_path / "result.json").mkdir()
     assert not is_finished(tmp_path)
     (tmp_path / "result.json").rmdir()
-    (tmp_path / "result.json").write_text("{}")
+    for damaged in ("", "{", "[1]", "{}", "\xff"):
+        (tmp_path / "result.json").write_text(damaged, encoding="latin-1")
+        assert not is_finished(tmp_path)
+    (tmp_path / "result.json").write_text('{"steps": 1}')
     assert is_finished(tmp_path)

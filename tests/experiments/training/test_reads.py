@@ -32,7 +32,7 @@ def test_a_compression_reads_its_source_once_though_that_is_the_teacher_too(
     assert counts("experiments.compress", *flags) == {
         "source/config.json": 1,
         "source/result.json": 1,
-        "arrays restored": 1,
+        "arrays restored": 2,  # the first checkpoint is read back
         "models built": 2,
         "configs checked": 1,
     }
@@ -62,7 +62,7 @@ def test_a_compression_with_a_teacher_of_its_own_reads_each_run_once(counts, sou
         "source/result.json": 1,
         "teacher/config.json": 1,
         "teacher/result.json": 1,
-        "arrays restored": 2,
+        "arrays restored": 3,  # likewise
         "models built": 3,
         "configs checked": 1,
     }
@@ -81,7 +81,7 @@ def test_a_training_that_starts_and_learns_from_one_run_reads_it_once(counts, so
     assert counts("experiments.train", f"--config={config}", f"--workdir={tmp_path / 'run'}") == {
         "source/config.json": 1,
         "source/result.json": 1,
-        "arrays restored": 1,
+        "arrays restored": 2,  # the first checkpoint is read back
         "models built": 2,
         "configs checked": 1,
     }

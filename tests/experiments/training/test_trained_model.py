@@ -56,7 +56,11 @@ def test_loading_leaves_the_folder_as_it_is(finished):
 
 def test_the_newest_checkpoint_counts(copied):
     params = trained(copied).variables["params"]
-    state = {"params": jax.tree.map(lambda x: x + 1, params), "batch_stats": {}, "other": 1}
+    state = {
+        "params": jax.tree.map(lambda x: x + 1, params),
+        "batch_stats": {},
+        "other": np.ones(1),
+    }
     with Checkpoints(copied / "checkpoints") as checkpoints:
         checkpoints.save(100, state, {})
     np.testing.assert_array_equal(
@@ -109,12 +113,12 @@ def other_size(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (remove("checkpoints"), r"checkpoint is missing.* holds no checkpoint.*Train the run"),
+        (remove("checkpoints"), r"checkpoint is missing.* holds no checkpoint.*train the run"),
         (remove("checkpoints/5/state"), r"checkpoint is missing, damaged, or not of the model"),
         (
             other_model,
             r"not of the model in its config\.json \(params/fc1/kernel is missing in the "
-            r"checkpoint and \(16, 30\) in the model\)\. Train the run again, or take another",
+            r"checkpoint and \(16, 30\) in the model\)\. Rename its result\.json, and train",
         ),
         (other_size, r"fc1/kernel_0_0 is \(2, 4, 5\) in the checkpoint and \(3, 4, 5\) in"),
     ],

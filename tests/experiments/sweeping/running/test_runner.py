@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -174,15 +175,23 @@ def test_a_damaged_record_costs_nothing(sweep):
     assert len(sweep.starts(0)) == 1
 
 
-def test_on_a_full_disk_the_sweep_stops_with_a_remedy_and_goes_on_later(sweep, wait_until):
+def test_on_a_full_disk_the_sweep_stops_with_a_remedy_and_goes_on_later(
+    sweep, wait_until, monkeypatch
+):
     sweep.behave(all={"steps": 40, "seconds": 0.02}, seed0={"steps": 3})
-    # What writes to /dev/full gets the system's own "No space left on device". The runner's next
-    # record after the start is that of seed 0 when it is done.
-    full = sweep.workdir / "seed=0" / f"trial.json.{os.getpid()}.tmp"
+    # The runner's next record after the start is that of seed 0 when it is done.
+    full, original = threading.Event(), os.fsync
+
+    def fsync(descriptor):
+        if full.is_set() and "seed=0/trial.json" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
 
     def fill():
         wait_until(lambda: sweep.steps(0))
-        full.symlink_to("/dev/full")
+        full.set()
 
     filler = threading.Thread(target=fill)
     filler.start()
@@ -191,7 +200,7 @@ def test_on_a_full_disk_the_sweep_stops_with_a_remedy_and_goes_on_later(sweep, w
     filler.join()
     assert sweep.record(0)["state"] == "running"  # the old record, whole
     assert 0 < len(sweep.steps(1)) < 40  # stopped, its state saved
-    full.unlink()
+    full.clear()
     assert [record.state for record in sweep.run(count=2)] == ["done", "done"]
     assert len(sweep.starts(0)) == 1
     assert sweep.steps(1) == list(range(1, 41))
