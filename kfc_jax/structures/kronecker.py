@@ -28,6 +28,7 @@ from kfc_jax.structures.kronecker_term import (
 from kfc_jax.structures.kronecker_text import format_terms, read_terms
 from kfc_jax.structures.layer_structure import DEFAULT_RANK, Shapes
 from kfc_jax.structures.sizes import (
+    LARGEST_SIZE,
     good_size,
     largest_allowed_size,
     most_even_split,
@@ -88,7 +89,13 @@ class KroneckerStructure(SumOfFactors):
                 size = sizes[0]
             elif size < 1:
                 raise ValueError(f"A kernel needs at least 1 of {side}, got {size}.")
-            object.__setattr__(self, side, whole_number(f"The number of {side}", size))
+            size = whole_number(f"The number of {side}", size)
+            if size > LARGEST_SIZE:
+                raise ValueError(
+                    f"'{format_terms(terms)[:80]}' has more than {LARGEST_SIZE:,} {side}, which no "
+                    "layer has; correct its sizes."
+                )
+            object.__setattr__(self, side, size)
         if not all(self._fits(term) for term in terms):
             raise ValueError(self._misfit_message())
 

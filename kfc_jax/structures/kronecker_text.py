@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from kfc_jax.structures.kronecker_term import EXAMPLE, KroneckerTerm
 
+_NUMBER = r"[0-9]{1,18}"
+
 
 def read_terms(text: str) -> tuple[tuple[KroneckerTerm, ...], tuple[int, ...]]:
     """Reads the terms of a structure and, if the text says it behind ``@``, the kernel's size.
@@ -20,19 +22,21 @@ def read_terms(text: str) -> tuple[tuple[KroneckerTerm, ...], tuple[int, ...]]:
     body, at, size = text.strip().partition("@")
     sizes: tuple[int, ...] = ()
     if at:
-        match = re.fullmatch(r"(\d+)x(\d+)", size)
+        match = re.fullmatch(rf"({_NUMBER})x({_NUMBER})", size)
         if not match:
             raise ValueError(
-                f"Cannot read the kernel's size '{size}' in structure '{text}': write it as "
-                "INPUTSxFEATURES, for example '16:64x60*64x63@4096x3755'."
+                f"Cannot read the kernel's size '{size[:80]}' in structure '{text[:80]}': write it "
+                "as INPUTSxFEATURES, for example '16:64x60*64x63@4096x3755'."
             )
         sizes = int(match[1]), int(match[2])
     terms = []
     for part in body.split("+"):
-        match = re.fullmatch(r"(?:(\d+):)?(\d+x\d+(?:\*\d+x\d+)*)", part)
+        match = re.fullmatch(
+            rf"(?:({_NUMBER}):)?({_NUMBER}x{_NUMBER}(?:\*{_NUMBER}x{_NUMBER})*)", part
+        )
         if not match:
             raise ValueError(
-                f"Cannot read the term '{part}' of structure '{text}': write "
+                f"Cannot read the term '{part[:80]}' of structure '{text[:80]}': write "
                 f"RANK:N1xM1*N2xM2, terms joined by '+', for example {EXAMPLE}."
             )
         sides = (factor.split("x") for factor in match[2].split("*"))

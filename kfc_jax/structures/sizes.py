@@ -10,6 +10,9 @@ import functools
 import itertools
 import math
 
+LARGEST_SIZE = 2**31 - 1
+"""The most inputs or features of a layer; larger numbers would take minutes to split."""
+
 MAX_UNEVENNESS = 3
 """A size splits well if its most even split has no factor over this many times another."""
 

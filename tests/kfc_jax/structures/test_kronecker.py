@@ -552,3 +552,19 @@ def test_candidates_of_a_rank_have_it_and_leave_out_shapes_that_cannot():
     assert {c.terms[0].shapes for c in sixes} == reaching
     assert 0 < len(sixes) < len(ones)
     assert all(c.terms[0].rank == 6 for c in sixes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1:1000000000x1*1000000000x1",  # each side is fine alone
+        "1:2x2*2147483648x1",
+        "*".join(["999999999999999999x1"] * 30),
+        "1:" + "9" * 5_000 + "x3",
+        "1:1x1@" + "9" * 5_000 + "x3",
+    ],
+)
+def test_sizes_that_no_layer_has_are_one_short_error_at_once(text):
+    message = message_of(KroneckerStructure.parse, text)
+    assert "no layer has" in message or "Cannot read" in message
+    assert len(message) < 400
