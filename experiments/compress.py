@@ -80,7 +80,6 @@ def main(argv: list[str]) -> None:
             learning_rate=_LEARNING_RATE.value,
             distill=_DISTILL.value,
         )
-        print(f"Planning (may take minutes): {request.budget} of {request.source}", flush=True)
         planned = plan_run(request, _CONFIG.value, _WORKDIR.value)
         print(planned.plan, flush=True)
         if not _DRY_RUN.value:

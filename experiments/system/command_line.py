@@ -6,6 +6,7 @@ import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -46,8 +47,19 @@ def refuse_arguments(argv: list[str]) -> None:
         fail(f"unexpected argument {argv[1]!r}; flags are written --name=value.")
 
 
+def _refuse_missing_config(argv: list[str]) -> None:
+    """Ends the program if a config that is to be read is not there, which is else told late, in many lines."""
+    given = [argument for argument in argv if re.match("--?config=", argument)]
+    if not given or flags.FLAGS["config"].flag_type() == "string":
+        return
+    path = given[-1].partition("=")[2].partition(":")[0]
+    if path and not Path(path).is_file():
+        fail(f"--config={path}: there is no such file; paths start at {Path.cwd()}.")
+
+
 def _parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line, with one line for an error in the config's fields, too."""
+    _refuse_missing_config(argv)
     try:
         arguments = flags.FLAGS(argv)
         if flags.FLAGS["verbosity"].using_default_value:

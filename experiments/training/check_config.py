@@ -44,7 +44,7 @@ _YES_OR_NO: _Rule = (bool, lambda _: True, "True or False")
 _RULES: dict[str, _Rule] = {
     "seed": _at_least(0),
     "data.name": _ANY_TEXT,
-    "data.data_dir": _ANY_TEXT,
+    "data.data_dir": (str, lambda folder: folder != "None", "a folder, or empty for TFDS's own"),
     "data.num_validation": _at_least(0),
     "augmentation.shift": _at_least(0),
     "model.name": _ANY_TEXT,

@@ -101,6 +101,7 @@ def plan_run(
     source, teacher = read_source_and_teacher(config, workdir, known=source)
     images = statistics = None
     if (plan := _earlier_plan(request, budget, workdir)) is None:
+        print(f"Planning (may take minutes): {request.budget} of {request.source}", flush=True)
         if request.weighted:
             images = load_images(config)
             batch_size = config.train.eval_batch_size

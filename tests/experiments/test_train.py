@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -57,7 +58,9 @@ def test_mistakes_on_the_command_line_are_told_in_a_line(start, tmp_path):
     cases = {
         ("--workdir=x",): "flag --config=None: Flag --config must have a value",
         ("--config=configs/mnist.py",): "flag --workdir=None: Flag --workdir must have a value",
-        ("--config=configs/none.py", "--workdir=x"): "configs/none.py",
+        ("--config=configs/none.py:small", "--workdir=x"): (
+            f"error: --config=configs/none.py: there is no such file; paths start at {Path.cwd()}.\n"
+        ),
         (*QUICK, f"--workdir={tmp_path}", "extra"): "unexpected argument 'extra'",
         (*QUICK, f"--workdir={tmp_path}", "--config.train.epochs=1"): (
             "--config.train.epochs=1: the config has no field 'epochs'; perhaps 'num_epochs' was"

@@ -17,6 +17,7 @@ def test_the_configs_are_right(module):
     [
         ("seed", -1, "config.seed is -1; it must be an integer of at least 0"),
         ("data.num_validation", -5, "config.data.num_validation is -5"),
+        ("data.data_dir", "None", "data_dir is 'None'; it must be a folder, or empty"),
         ("augmentation.shift", 28, "config.augmentation.shift is 28; it must be below the side"),
         ("model.name", "alexnet", "model.name is 'alexnet'; take one of lenet5"),
         ("model.image_shape", (28, 28), "config.model.image_shape is .*tuple of 3 positive"),
