@@ -48,7 +48,7 @@ def refuse_arguments(argv: list[str]) -> None:
 
 
 def _refuse_missing_config(argv: list[str]) -> None:
-    """Ends the program if a config that is to be read is not there, which is else told late, in many lines."""
+    """Ends the program if the config is not there, which is told late and at length otherwise."""
     given = [argument for argument in argv if re.match("--?config=", argument)]
     if not given or flags.FLAGS["config"].flag_type() == "string":
         return

@@ -59,7 +59,7 @@ def test_mistakes_on_the_command_line_are_told_in_a_line(start, tmp_path):
         ("--workdir=x",): "flag --config=None: Flag --config must have a value",
         ("--config=configs/mnist.py",): "flag --workdir=None: Flag --workdir must have a value",
         ("--config=configs/none.py:small", "--workdir=x"): (
-            f"error: --config=configs/none.py: there is no such file; paths start at {Path.cwd()}.\n"
+            f"error: --config=configs/none.py: there is no such file; paths start at {Path.cwd()}"
         ),
         (*QUICK, f"--workdir={tmp_path}", "extra"): "unexpected argument 'extra'",
         (*QUICK, f"--workdir={tmp_path}", "--config.train.epochs=1"): (
