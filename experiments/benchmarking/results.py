@@ -12,7 +12,7 @@ from typing import Any
 from experiments.benchmarking.cases import Case
 from experiments.benchmarking.contenders import STRATEGIES, floor_seconds
 from experiments.benchmarking.timing import Timing
-from experiments.system import write_file, write_json
+from experiments.system import json_files, write_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Results:
 
     def save(self, folder: Path) -> None:
         """Writes `results.json` and `results.csv`, each all of it or nothing."""
-        write_json(folder / "results.json", dataclasses.asdict(self))
+        json_files.write(folder / "results.json", dataclasses.asdict(self))
         write_file(folder / "results.csv", as_csv(self))
 
 

@@ -14,7 +14,7 @@ from tensorboardX import SummaryWriter
 from experiments.config import NEUTRAL_FIELDS, completed, flatten
 from experiments.runs import predictions
 from experiments.runs.schema import RESULT_FILE, is_finished, read_result
-from experiments.system import write_file, write_json
+from experiments.system import json_files, write_file
 
 _METRICS_FILE = "metrics.jsonl"
 _NO_CHECKPOINTS = re.compile(r"\[[^/]*\]|\\")
@@ -92,7 +92,7 @@ class RunFolder:
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Writes `result.json`, all of it or nothing: from then on the run is finished."""
-        write_json(self.path / RESULT_FILE, result)
+        json_files.write(self.path / RESULT_FILE, result)
         self._result = result
 
     def keep_predictions(self, name: str, its: predictions.Predictions) -> None:
@@ -111,7 +111,7 @@ class RunFolder:
         """
         for left in self.path.glob("*.tmp"):  # by a process that was killed while it wrote
             left.unlink(missing_ok=True)
-        write_json(self.path / "config.json", self._config)
+        json_files.write(self.path / "config.json", self._config)
         kept = [line for line in self.read_metrics(self.path) if line["step"] <= step]
         text = "".join(f"{json.dumps(line)}\n" for line in kept)
         write_file(self.path / _METRICS_FILE, text)

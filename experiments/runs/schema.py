@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from experiments.system import json_files
 
 RESULT_FILE = "result.json"
 
@@ -48,6 +49,32 @@ class Layer:
     frozen: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class _Evaluation:
+    error: float
+    loss: float = 0.0
+    examples: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Result:
+    """The parts of a result that other commands read, of the types that they rely on."""
+
+    test: _Evaluation | None = None
+    validation: _Evaluation | None = None
+    whole_model: dict[str, float] = dataclasses.field(default_factory=dict)
+    layers: list[Layer] = dataclasses.field(default_factory=list)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    steps: int = 0
+    epochs: int = 0
+    bytes: dict[str, int] = dataclasses.field(default_factory=dict)
+    device: dict[str, Any] = dataclasses.field(default_factory=dict)
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    compression: dict[str, Any] = dataclasses.field(default_factory=dict)
+    command: str | None = None
+    git_revision: str | None = None
+
+
 def is_finished(folder: Path) -> bool:
     """Says whether the run in `folder` is finished: it then has a `result.json` that can be read.
 
@@ -70,12 +97,9 @@ def read_result(folder: Path) -> dict[str, Any]:
       ValueError: naming the file, if it is damaged.
     """
     path = folder / RESULT_FILE
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
-    if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path} is damaged (it holds no result)")
+    content = json_files.read_object(path, _Result)
+    if not content:
+        raise ValueError(f"{path} is damaged: it holds no result")
     return content
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -30,15 +28,6 @@ def write_file(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file, all of it or nothing.
-
-    Raises:
-      OSError: if it cannot be written; the old content stays.
-    """
-    write_file(path, json.dumps(content, indent=2) + "\n")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from experiments.reporting.trials.trial import Outcome, Trial
-from experiments.runs import Layer, failure_reason, predictions
-from experiments.system import write_file
+from experiments.reporting.trials.trial import KeptTrial, Trial
+from experiments.runs import failure_reason, predictions
+from experiments.system import json_files, write_file
 
 KEPT_FILE = "runs.jsonl"
 
@@ -54,10 +54,6 @@ def read_kept(folder: Path) -> list[Trial]:
 
 
 def _trial(kept: dict[str, Any], folder: Path) -> Trial:
-    outcome, reason = kept.pop("outcome"), failure_reason(kept)
-    if outcome:
-        layers = tuple(Layer(**layer) for layer in outcome.pop("layers"))
-        outcome = Outcome(layers=layers, **outcome)
-    curve = tuple((epoch, error) for epoch, error in kept.pop("curve"))
-    place = {"folder": folder / kept["sweep"] / kept["name"]}
-    return Trial(**kept | place | {"reason": reason}, outcome=outcome, curve=curve)
+    its = json_files.converted(kept | {"reason": failure_reason(kept)}, KeptTrial)
+    fields = {field.name: getattr(its, field.name) for field in dataclasses.fields(its)}
+    return Trial(**fields, folder=folder / its.sweep / its.name)

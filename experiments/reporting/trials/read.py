@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -14,6 +13,18 @@ from experiments.config import flatten
 from experiments.reporting.trials.kept_runs import KEPT_FILE, read_kept
 from experiments.reporting.trials.trial import SPLITS, Outcome, Trial
 from experiments.runs import Layer, RunFolder, failure_reason, predictions
+from experiments.system import json_files
+
+_RELIED_ON: dict[str, Any] = {
+    "seed": int,
+    "model.hidden": int,
+    "train.num_epochs": int,
+    "optimizer.learning_rate": float,
+    "optimizer.factor_gain": float,
+    "compression.source": str,
+    "distillation.teacher": str,
+}
+"""The types of the fields of a config that a report computes with."""
 
 
 def read_sweeps(paths: Sequence[str | os.PathLike[str]]) -> list[Trial]:
@@ -43,11 +54,10 @@ def _read_sweep(folder: Path, label: str) -> list[Trial]:
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; name the --workdir of a sweep or of a run.")
     if (folder / "config.json").exists():
-        return [_read_trial(folder, label, {})]
+        return [_read_trial(folder, label, None)]
     if (folder / KEPT_FILE).exists() and not (folder / "sweep.json").exists():
         return read_kept(folder)
-    plan = _read_or_nothing(folder / "sweep.json").get("trials", [])
-    planned = {str(entry["name"]): entry for entry in plan if isinstance(entry, dict)}
+    planned = _planned(folder / "sweep.json")
     # Folders that the plan does not name are of an earlier plan, or there is no plan.
     found = sorted(
         child.name
@@ -60,20 +70,46 @@ def _read_sweep(folder: Path, label: str) -> list[Trial]:
             f"{folder} holds no trial: neither a sweep.json with trials, nor a folder with a "
             "config.json, nor a report's runs.jsonl. Name the --workdir of a sweep or of a run."
         )
-    return [_read_trial(folder / name, label, planned.get(name, {})) for name in names]
+    return [_read_trial(folder / name, label, planned.get(name)) for name in names]
 
 
-def _read_trial(folder: Path, sweep: str, planned: dict[str, Any]) -> Trial:
-    record = _read_or_nothing(folder / "trial.json")
-    config = flatten(_read_or_nothing(folder / "config.json"))
-    curve, split, last_step = _read_curve(folder)
-    outcome, damage = None, ""
+@dataclasses.dataclass
+class _Plan:
+    """What is read of a `sweep.json`."""
+
+    trials: list[_Planned]
+
+
+@dataclasses.dataclass
+class _Planned:
+    name: str
+    overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _planned(path: Path) -> dict[str, dict[str, Any]]:
+    """Returns the overrides of the trials that a sweep planned, by name; none without a plan."""
     try:
-        outcome = _outcome(_read_json(folder / "result.json"))
+        return {trial.name: trial.overrides for trial in json_files.read(path, _Plan).trials}
+    except (OSError, ValueError):
+        return {}
+
+
+def _read_trial(folder: Path, sweep: str, planned: dict[str, Any] | None) -> Trial:
+    record = _read_or_nothing(folder / "trial.json")
+    curve, split, last_step = _read_curve(folder)
+    config, outcome, damage = {}, None, ""
+    try:
+        config = _read_config(folder / "config.json")
+    except ValueError as error:
+        damage = str(error)
+    try:
+        if not damage:
+            outcome = _outcome(json_files.read(folder / "result.json", dict[str, Any]))
     except FileNotFoundError:
         pass
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        damage = f"result.json cannot be read ({type(error).__name__}: {error})"
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = str(error).replace(f"{folder}{os.sep}", "")
+        damage = f"result.json cannot be read ({type(error).__name__}: {reason})"
     said = str(record.get("state", ""))
     problem = str(record.get("error") or "")
     if outcome:
@@ -92,7 +128,7 @@ def _read_trial(folder: Path, sweep: str, planned: dict[str, Any]) -> Trial:
     except ValueError as error:
         predicted, problem = {}, "\n".join(filter(None, (problem, str(error))))
     attempts = record.get("attempts")
-    overrides = record.get("overrides", planned.get("overrides"))
+    overrides = record.get("overrides", planned)
     return Trial(
         sweep=sweep,
         name=folder.name,
@@ -111,6 +147,24 @@ def _read_trial(folder: Path, sweep: str, planned: dict[str, Any]) -> Trial:
     )
 
 
+def _read_config(path: Path) -> dict[str, Any]:
+    """Returns a run's config, flat; nothing where it has none.
+
+    Raises:
+      ValueError: naming the file and the field, if it is damaged.
+    """
+    try:
+        config = flatten(json_files.read(path, dict[str, Any]))
+    except OSError:
+        return {}
+    for field, kind in _RELIED_ON.items():
+        try:
+            json_files.converted(config.get(field), kind | None)
+        except ValueError as error:
+            raise ValueError(f"config.json is damaged: {field}: {error}") from error
+    return config
+
+
 def _outcome(result: dict[str, Any]) -> Outcome:
     splits = {split: result[split] for split in SPLITS if result.get(split)}
     errors = _errors(result)
@@ -118,14 +172,11 @@ def _outcome(result: dict[str, Any]) -> Outcome:
         raise ValueError(f"the errors are {errors}")
     compression = result.get("compression", {})
     whole, seconds, device = result["whole_model"], result["seconds"], result["device"]
-    names = [field.name for field in dataclasses.fields(Layer)]
     return Outcome(
         errors=errors,
         losses={split: float(values["loss"]) for split, values in splits.items()},
         examples={split: int(values["examples"]) for split, values in splits.items()},
-        layers=tuple(
-            Layer(**{n: layer[n] for n in names if n in layer}) for layer in result["layers"]
-        ),
+        layers=tuple(json_files.converted(layer, Layer) for layer in result["layers"]),
         parameters=int(whole["parameters"]),
         dense_parameters=int(whole["dense_parameters"]),
         flops=int(whole["flops_per_example"]),
@@ -168,13 +219,6 @@ def _read_curve(folder: Path) -> tuple[tuple[tuple[float, float], ...], str, int
 
 def _read_or_nothing(path: Path) -> dict[str, Any]:
     try:
-        return _read_json(path)
+        return json_files.read(path, dict[str, Any])
     except (OSError, ValueError):
         return {}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text())
-    if not isinstance(content, dict):
-        raise ValueError("it holds no object")
-    return content

@@ -62,16 +62,15 @@ class Outcome:
     int8_errors: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """One run of a sweep, finished or not.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KeptTrial:
+    """What is kept of a run of a sweep, finished or not.
 
     Attributes:
       sweep: the sweep's name, for people.
       name: the trial's name.
-      folder: its folder, which need not exist yet.
       state: `done`, `running`, `failed`, `stopped`, `pending`, `unfinished` (a run that nobody
-        says is running) or `unreadable` (its result is damaged).
+        says is running) or `unreadable` (its result or its config is damaged).
       attempts: how often it was started, where known.
       overrides: what distinguishes it from the sweep's base config.
       config: its whole config, flat; empty before it started.
@@ -80,14 +79,11 @@ class Trial:
       curve_split: `validation`, or `train` where no validation split was cut.
       command: the command that runs it, where known.
       problem: why there is no outcome, or empty.
-      predicted: what it said of every test image, `test`, and `before_training` where it started
-        from another model; empty where they were not kept.
       reason: why its last attempt failed, as `experiments.runs.failure_reason` tells it, or empty.
     """
 
     sweep: str
     name: str
-    folder: Path
     state: str
     attempts: int | None = None
     overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -98,6 +94,19 @@ class Trial:
     command: str = ""
     problem: str = ""
     reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial(KeptTrial):
+    """A trial in a folder, with what it predicted.
+
+    Attributes:
+      folder: its folder, which need not exist yet.
+      predicted: what it said of every test image, `test`, and `before_training` where it started
+        from another model; empty where they were not kept.
+    """
+
+    folder: Path
     predicted: Mapping[str, predictions.Predictions] = dataclasses.field(default_factory=dict)
 
     @property

@@ -9,13 +9,16 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from experiments.runs import failure_reason, is_finished
 from experiments.sweeping.running.plan import Plan
 from experiments.sweeping.trials import Trial
-from experiments.system import write_json
+from experiments.system import json_files
+
+_log = logging.getLogger(__name__)
 
 PENDING, RUNNING, DONE, FAILED, STOPPED = "pending", "running", "done", "failed", "stopped"
 
@@ -67,7 +70,17 @@ class TrialState:
           OSError: if it cannot be written, for example because the disk is full.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "trial.json", dataclasses.asdict(self))
+        json_files.write(folder / "trial.json", dataclasses.asdict(self))
+
+
+@dataclasses.dataclass
+class _Written:
+    """What `sweep.json` holds."""
+
+    config: str = ""
+    base: str = ""
+    created: str = ""
+    trials: list[Trial] = dataclasses.field(default_factory=list)
 
 
 def open_state(trial: Trial, folder: Path, command: str) -> TrialState:
@@ -77,15 +90,15 @@ def open_state(trial: Trial, folder: Path, command: str) -> TrialState:
       ValueError: if the folder belongs to a trial with other overrides.
     """
     trial_state = TrialState(trial.name, trial.overrides, command)
-    before = _read(folder / "trial.json")
-    if "overrides" in before and before["overrides"] != json.loads(json.dumps(trial.overrides)):
+    written = _read(folder / "trial.json", TrialState)
+    if written.get("overrides", trial.overrides) != json.loads(json.dumps(trial.overrides)):
         raise ValueError(
-            f"{folder} holds the trial {before['overrides']}, not {trial.overrides}; take another "
+            f"{folder} holds the trial {written['overrides']}, not {trial.overrides}; take another "
             "--workdir."
         )
     for field in ("state", "attempts", "error", "started", "finished", "seconds"):
-        setattr(trial_state, field, before.get(field, getattr(trial_state, field)))
-    trial_state.reason = failure_reason(before) or None
+        setattr(trial_state, field, written.get(field, getattr(trial_state, field)))
+    trial_state.reason = failure_reason(written) or None
     if is_finished(folder):
         trial_state.state, trial_state.reason, trial_state.error = DONE, None, None
     elif trial_state.state in (RUNNING, DONE):
@@ -104,13 +117,13 @@ def write_plan(plan: Plan, workdir: Path) -> None:
       OSError: if it cannot be written.
     """
     path = workdir / "sweep.json"
-    before = _read(path)
+    before = _read(path, _Written)
     if before.get("config", plan.config) != plan.config and not _has_all_of(plan, before):
         raise ValueError(
             f"{workdir} holds the sweep {before['config']}, not {plan.config}; take another "
             "--workdir."
         )
-    write_json(
+    json_files.write(
         path,
         {
             "config": plan.config,
@@ -132,10 +145,17 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Returns the content of a JSON object's file, nothing if it is missing or damaged."""
+def _read(path: Path, kind: type) -> dict[str, Any]:
+    """Returns what a file holds; nothing if it is missing or damaged, which a line says.
+
+    Args:
+      path: the file.
+      kind: what it must hold.
+    """
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return json_files.read_object(path, kind)
+    except FileNotFoundError:
         return {}
-    return content if isinstance(content, dict) else {}
+    except (OSError, ValueError) as error:
+        _log.warning("%s; it is written anew.", error)
+        return {}

@@ -63,7 +63,7 @@ def write(name, text):
         (write("config.json", "{}"), r"config\.json is of no run: it has no model; name"),
         (
             write("result.json", "[]"),
-            r"result\.json is damaged \(it holds no result\); train the",
+            r"result\.json is damaged: Expected object, got array; train the",
         ),
     ],
 )

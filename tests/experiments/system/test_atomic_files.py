@@ -3,22 +3,22 @@ import os
 
 import pytest
 
-from experiments.system.atomic_files import write_file, write_json
+from experiments.system.atomic_files import write_file
 
 
 def test_a_file_that_cannot_be_written_keeps_its_old_content_and_leaves_nothing(
     tmp_path, monkeypatch
 ):
     path = tmp_path / "state.json"
-    write_json(path, {"step": 1})
+    write_file(path, "one")
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_json(path, {"step": 2})
-    assert path.read_text() == '{\n  "step": 1\n}\n'
+        write_file(path, "two")
+    assert path.read_text() == "one"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -1,7 +1,9 @@
 import json
+import math
 
 import pytest
 
+from experiments.reporting import write_report
 from experiments.reporting.trials import read_sweeps
 from tests.experiments.reporting import folders
 
@@ -107,7 +109,7 @@ def test_a_result_beats_what_the_record_says(tmp_path):
     ("content", "reason"),
     [
         ("{", "cannot be read"),
-        ("[]", "holds no object"),
+        ("[]", "Expected object, got array"),
         ("{}", "KeyError: 'whole_model'"),
         ('{"test": {"error": NaN, "loss": 1, "examples": 1}}', "nan"),
     ],
@@ -120,10 +122,61 @@ def test_a_damaged_result_is_a_state_and_not_a_crash(tmp_path, content, reason):
     assert reason in trial.problem
 
 
-def test_a_damaged_plan_leaves_the_folders(tmp_path):
+@pytest.mark.parametrize("plan", ["{", '{"trials": 5}', '{"trials": [{"name": ["a"]}]}', "[1]"])
+def test_a_damaged_plan_leaves_the_folders(tmp_path, plan):
     folders.write_run(tmp_path / "a", folders.DENSE, 0, {"test": 0.1})
-    (tmp_path / "sweep.json").write_text("{")
+    (tmp_path / "sweep.json").write_text(plan)
     assert one_trial(tmp_path).state == "done"
+
+
+def spoiled(run, file, change):
+    """Changes a file of a run and returns the trial, which a report of others leaves out."""
+    content = json.loads((run / file).read_text())
+    change(content)
+    (run / file).write_text(json.dumps(content))
+    good = folders.write_run(run.parent / "good", folders.DENSE, 0, {"test": 0.1})
+    write_report([run.parent], run.parent.parent / "report")
+    bad, other = read_sweeps([run.parent])
+    assert (other.folder, other.state) == (good, "done")
+    return bad
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "reason"),
+    [
+        (
+            "result.json",
+            lambda r: r["layers"][0].update(structure=["a"]),
+            "Expected str, got array",
+        ),
+        ("result.json", lambda r: r["layers"][0].update(flops=math.inf), "int, got float"),
+        ("result.json", lambda r: r["whole_model"].update(parameters=math.inf), "Overflow"),
+        ("result.json", lambda r: r.pop("seconds"), "KeyError: 'seconds'"),
+        ("result.json", lambda r: r.update(seconds={"train": "x"}), "TypeError"),
+        (
+            "config.json",
+            lambda c: c["train"].update(num_epochs="x"),
+            "config.json is damaged: train.num_epochs: Expected int",
+        ),
+        (
+            "config.json",
+            lambda c: c["optimizer"].update(learning_rate=None, factor_gain="high"),
+            "optimizer.factor_gain: Expected float",
+        ),
+        (
+            "config.json",
+            lambda c: c.update(distillation={"teacher": 5}),
+            "distillation.teacher: Expected str",
+        ),
+    ],
+)
+def test_a_run_with_a_value_of_a_wrong_type_is_told_and_left_out(tmp_path, file, change, reason):
+    run = folders.write_run(tmp_path / "runs/bad", folders.DENSE, 1, {"test": 0.1})
+    trial = spoiled(run, file, change)
+    assert (trial.state, trial.outcome) == ("unreadable", None)
+    assert reason in trial.problem
+    assert "\n" not in trial.problem
+    assert str(tmp_path) not in trial.problem
 
 
 def test_sweeps_of_one_name_are_told_apart(tmp_path):

@@ -150,7 +150,12 @@ def test_a_folder_that_was_begun_before_the_sweep_config_moved_goes_on(sweep):
 
 
 @pytest.mark.parametrize(
-    "other", [{"base": "configs/other.py"}, {"trials": []}, {"trials": [{"name": "seed=7"}]}]
+    "other",
+    [
+        {"base": "configs/other.py"},
+        {"trials": []},
+        {"trials": [{"name": "seed=7", "overrides": {}}]},
+    ],
 )
 def test_a_folder_of_a_sweep_with_another_base_or_other_trials_is_refused(sweep, other):
     sweep.run(count=1)
@@ -167,10 +172,24 @@ def test_a_finished_run_with_another_config_is_refused(sweep):
         sweep.run(count=1)
 
 
-def test_a_damaged_record_costs_nothing(sweep):
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda text: '{"name": ', "Expecting value"),
+        (
+            lambda text: text.replace('"attempts": 1', '"attempts": null'),
+            "int, got null, in .attempts",
+        ),
+        (lambda text: text.replace('"seconds": ', '"seconds": "x", "s": '), "str, in .seconds"),
+    ],
+)
+def test_a_damaged_record_costs_nothing(sweep, change, reason, caplog):
     sweep.run(count=1)
-    (sweep.workdir / "seed=0" / "trial.json").write_text('{"name": ')
+    path = sweep.workdir / "seed=0" / "trial.json"
+    path.write_text(change(path.read_text()))
     sweep.run(count=1)
+    assert reason in caplog.text
+    assert f"{path} is damaged" in caplog.text
     assert sweep.record(0)["state"] == "done"
     assert len(sweep.starts(0)) == 1
 
