@@ -20,7 +20,7 @@ from kfc_jax.compress.boxes import (
 )
 from kfc_jax.compress.layer_arrays import kernel_arrays, planned_kernel, structure_of_layer
 from kfc_jax.compress.layer_statistics import Statistics, error_statistics_of, statistics_of
-from kfc_jax.compress.model_layers import MATRIX, Layer, ModelLayers
+from kfc_jax.compress.model_layers import MATRIX, Layer, ModelLayers, check_has_numbers
 from kfc_jax.compress.parameter_trees import array_at, copy_tree, leaves_of_layers, with_module
 from kfc_jax.compress.plan import (
     CompressionPlan,
@@ -164,8 +164,10 @@ def to_dense(params: Mapping[str, Any], plan: Structures) -> dict[str, Any]:
         kernel in another layout than ``(inputs, features)``, or a stack, needs the plan.
 
     Raises:
-      ValueError: if a layer of the plan is not there, has other factors, or a bias of another size.
+      ValueError: if a layer of the plan is not there, has other factors, or a bias of another size,
+        or if the parameters are descriptions.
     """
+    check_has_numbers(params)
     params, boxes = without_boxes(params)
     new = copy_tree(params)
     found = dict(leaves_of_layers(params))

@@ -95,11 +95,7 @@ class Layer:
         for name, array in ((self.name or "kernel", self.kernel), (_BIAS, self.bias)):
             if array is None:
                 continue
-            if isinstance(array, jax.ShapeDtypeStruct):
-                raise ValueError(
-                    f"The {name} of layer {self.path!r} is a description without numbers: give the "
-                    "trained parameters."
-                )
+            check_has_numbers(array, f"The {name} of layer {self.path!r} is")
             if not (jnp.issubdtype(array.dtype, jnp.floating) and np.isfinite(array).all()):
                 raise ValueError(
                     f"The {name} of layer {self.path!r} has numbers that are NaN, infinite or not "
@@ -210,6 +206,19 @@ def find_layers(model: Any, variables: Any = None, *args: Any, **kwargs: Any) ->
     others = {path: why for path, why in reasons.items() if path not in biases}
     traced = Traced(run, function.rest, args)
     return ModelLayers(function.params, layers, others, traced, function.boxes)
+
+
+def check_has_numbers(tree: Any, subject: str = "The parameters are") -> None:
+    """Checks that parameters are no descriptions, as `jax.eval_shape` gives.
+
+    Raises:
+      ValueError: if one is.
+    """
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree)):
+        raise ValueError(
+            f"{subject} described by jax.ShapeDtypeStruct, without numbers, which is enough for "
+            "find_layers alone: give the trained parameters."
+        )
 
 
 def find_layers_again(layers: ModelLayers, params: Any, rest: Any) -> ModelLayers:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kfc_jax.compress.functions import ModelFunction, arguments_of
 from kfc_jax.compress.layer_statistics import Seen
-from kfc_jax.compress.model_layers import find_layers
+from kfc_jax.compress.model_layers import check_has_numbers, find_layers
 from kfc_jax.compress.replace import CompressedModel, factors_in_place
 from kfc_jax.decompose import InputStatistics
 from kfc_jax.layers import FactoredDense
@@ -56,8 +56,10 @@ def input_statistics(
       nothing but zeros or is not reached, of which a line of log tells. Tables have none.
 
     Raises:
-      ValueError: if there is no batch, a wanted layer was not called, or an input is not finite.
+      ValueError: if there is no batch, a wanted layer was not called, an input is not finite, or
+        the parameters are descriptions.
     """
+    check_has_numbers(ModelFunction.of(model, variables).params)
     recorder = _Recorder(model, variables, layers, kwargs)
     totals: dict[str, Sums] = {}
     for batch in batches:
