@@ -39,7 +39,7 @@ def convert(
     plan: Structures,
     *,
     statistics: Statistics | None = None,
-) -> tuple[dict[str, Any], dict[str, DecompositionReport]]:
+) -> tuple[Any, dict[str, DecompositionReport]]:
     """Returns parameters with factors in place of the kernels that the plan replaces.
 
     They are those of the same model with `KFCDense`, `LowRankDense` or the layer of another kind
@@ -151,7 +151,7 @@ def _together(reports: Sequence[DecompositionReport]) -> DecompositionReport:
     )
 
 
-def to_dense(params: Mapping[str, Any], plan: Structures) -> dict[str, Any]:
+def to_dense(params: Any, plan: Structures) -> Any:
     """Returns parameters of the dense model, with the kernels that the factors stand for.
 
     The same arguments give the same bits. Kernels are formed in float32 at least, and have the

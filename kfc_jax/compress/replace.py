@@ -16,6 +16,7 @@ from kfc_jax.compress.boxes import boxes_of_factors, with_boxes
 from kfc_jax.compress.functions import parameters_stay
 from kfc_jax.compress.layer_arrays import planned_arrays
 from kfc_jax.compress.model_layers import Layer, ModelLayers, find_layers
+from kfc_jax.compress.model_table import model_table
 from kfc_jax.compress.parameter_trees import array_at, copy_tree, leaves_of_layers, with_module
 from kfc_jax.compress.plan import CompressionPlan, LayerPlan, Structures, structures_of
 from kfc_jax.layers import layer_for
@@ -104,6 +105,15 @@ class CompressedModel:
             return self.model.apply({"params": params, **rest}, *args, **parameters_stay(kwargs))
 
         return run_on_factors(run, tree, factors)
+
+    def tabulate(self, rngs: Any, *args: Any, **kwargs: Any) -> str:
+        """Returns a table of the arrays that `init` makes, without making them.
+
+        Raises:
+          ValueError: as `init`.
+        """
+        variables = jax.eval_shape(lambda *args: self.init(rngs, *args, **kwargs), *args)
+        return model_table(variables, structures_of(self.structures))
 
     def bind(self, variables: Any, **kwargs: Any) -> BoundModel:
         """Returns the model with its variables, whose methods are called as they are."""
