@@ -14,6 +14,7 @@ from flax.core import FrozenDict
 from kfc_jax import (
     CompressedModel,
     CompressionPlan,
+    KroneckerStructure,
     convert,
     find_layers,
     input_statistics,
@@ -35,15 +36,15 @@ def test_a_stock_model_goes_the_whole_way(name):
     layers = find_layers(model, variables, x)
     assert layers
     statistics = input_statistics(model, variables, [x, x])
-    plan = plan_compression(layers, 0.7, statistics=statistics, max_shapes=3)
-    assert any(layer.method != "dense" for layer in plan.layers)
+    plan = _planned(layers, statistics)
+    assert all(its.method != "dense" for its in plan.layers[:4] if its.path != "idle")
     assert CompressionPlan.from_json(plan.to_json()) == plan
     ordered, seen = reorder_units(layers, plan, statistics=statistics)
     params, reports = convert(ordered, plan, statistics=seen)
     assert sum(map(jnp.size, jax.tree.leaves(params))) == plan.parameters
     assert reports.keys() == {p.path for p in plan.layers if p.method != "dense"}
 
-    dense = to_dense(params, plan)
+    dense = jax.jit(lambda params: to_dense(params, plan))(params)
     assert shapes_of(dense) == shapes_of(variables["params"])
     small = CompressedModel(model, plan)
     new = jax.eval_shape(small.init, jax.random.key(1), x)
@@ -68,6 +69,19 @@ def test_a_stock_model_goes_the_whole_way(name):
     np.testing.assert_allclose(y, expected, atol=tolerance)
     assert losses[1] < losses[0]
     assert all(np.any(leaf) for path, leaf in _leaves(moved) if "bias" not in path)
+
+
+def _planned(layers, statistics):
+    """Returns a plan that chooses for one layer; three of the others get structures."""
+    first, *others = sorted(layers, key=lambda path: path == "idle")
+    told = dict.fromkeys(others, "dense")
+    for i, path in enumerate(others[:3]):
+        balanced = str(KroneckerStructure.balanced(*layers[path].size, 2))
+        if path != "idle":
+            told[path] = balanced if i % 2 else "rank 2"
+    left = plan_compression(layers, 1.0, structures={**told, first: "dense"}).parameters
+    budget = left - int(0.4 * layers[first].kernel.size)
+    return plan_compression(layers, budget, statistics=statistics, structures=told, max_shapes=3)
 
 
 def _trained(loss, params):
@@ -132,7 +146,37 @@ def test_a_kernel_that_is_changed_on_its_way_is_known_before(wrapped):
     assert any("the model passes it to" in why for why in layers.others.values())
     path = next(iter(layers.others)).removesuffix("/kernel")
     message = message_of(plan_compression, layers, 0.9, structures={path: "rank 1"})
-    assert f"no dense layer {path!r} (the model passes it to" in message
+    assert f"{path!r} is no dense layer (the model passes it to" in message
+
+
+@pytest.mark.filterwarnings("ignore:The Fp8DotGeneralOp is deprecated")
+@pytest.mark.parametrize("kind", [nn.Fp8DotGeneralOp, nn.Fp8DirectDotGeneralOp])
+def test_a_layer_in_eight_bits_is_named_and_the_rest_of_its_model_goes_on(kind):
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dense(16, name="eight", dot_general_cls=kind)(x)
+            return nn.Dense(24, name="plain")(nn.relu(x))
+
+    model = Model()
+    variables = jax.jit(model.init)(jax.random.key(0), SEQUENCE)
+    layers = find_layers(model, variables, SEQUENCE)
+    assert list(layers) == list(input_statistics(model, variables, [SEQUENCE])) == ["plain"]
+    assert layers.others == {"eight/kernel": "the model passes it to 'custom_vjp_call'"}
+    told = {"eight": "rank 2"}
+    for refused in (
+        lambda: plan_compression(layers, 0.9, structures=told),
+        lambda: convert(layers, told),
+        lambda: CompressedModel(model, told).init(jax.random.key(0), SEQUENCE),
+    ):
+        assert "'eight'" in (message := message_of(refused))
+        assert "passes it to 'custom_vjp_call'" in message
+    params, _ = convert(layers, {"plain": "2:4x4*4x6"})
+    small = CompressedModel(model, {"plain": "2:4x4*4x6"})
+    dense = to_dense(params, {"plain": "2:4x4*4x6"})
+    outputs = small.apply({**variables, "params": params}, SEQUENCE)
+    expected = model.apply({**variables, "params": dense}, SEQUENCE)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
 def test_what_a_subclass_adds_is_kept_and_its_product_recorded_once():
