@@ -140,7 +140,8 @@ def convert_module(
       **kwargs: further inputs that are no arrays.
 
     Returns:
-      The module, and a report for every layer that was replaced.
+      The module, and a report for every layer that was replaced. Metadata of kernels, such as the
+      names of their axes, is not carried over to the factors.
 
     Raises:
       ValueError: as `convert`; or, in place, naming a layer that is none of these.

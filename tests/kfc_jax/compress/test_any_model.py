@@ -195,6 +195,37 @@ def test_what_a_subclass_adds_is_kept_and_its_product_recorded_once():
     np.testing.assert_allclose(seen.mean, np.mean(x - 5, 0), atol=1e-6)
 
 
+def test_a_value_that_a_subclass_sows_is_that_of_its_product_on_factors():
+    class Sown(nn.Dense):
+        def __call__(self, inputs):
+            outputs = super().__call__(inputs)
+            self.sow("intermediates", "largest", jnp.max(outputs))
+            return outputs
+
+    model, structures = Sown(8), {"": "2:4x4*4x2"}
+    variables = jax.jit(model.init)(jax.random.key(0), SEQUENCE)
+    params, _ = convert(variables["params"], structures)
+    seen = input_statistics(model, variables, [SEQUENCE])[""]
+    np.testing.assert_allclose(seen.mean, np.mean(SEQUENCE, (0, 1)), atol=1e-6)
+    (y, sown), (expected, of_dense) = (
+        model.apply({"params": params}, SEQUENCE, mutable=["intermediates"])
+        for model, params in (
+            (CompressedModel(model, structures), params),
+            (model, to_dense(params, structures)),
+        )
+    )
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    (value,) = sown["intermediates"]["largest"]
+    np.testing.assert_allclose(value, of_dense["intermediates"]["largest"][0], atol=1e-5)
+
+
+def test_a_model_without_layers_that_can_be_replaced_is_told_with_reasons():
+    model = nn.Conv(4, (3,))
+    variables = jax.jit(model.init)(jax.random.key(0), SEQUENCE)
+    message = message_of(input_statistics, model, variables, [SEQUENCE])
+    assert "(kernel: the model passes it to 'conv_general_dilated')" in message
+
+
 def test_a_layer_that_sees_nothing_stays_dense_and_is_named(caplog):
     model = nn.Sequential(
         [nn.Dense(64, bias_init=nn.initializers.constant(-1000.0)), nn.relu, nn.Dense(10)]
