@@ -80,9 +80,9 @@ def names_in(tree):
 @pytest.mark.parametrize("kind", named)
 def test_boxes_are_put_around_factors_and_around_kernels_again(kind):
     model = Net(named[kind])
-    variables = model.init(jax.random.key(0), TOKENS)
+    variables = jax.jit(model.init)(jax.random.key(0), TOKENS)
     layers = find_layers(model, variables, TOKENS)
-    plan = plan_compression(layers, 1.0, structures=STRUCTURES)
+    plan = plan_compression(layers, 1.0, structures={**STRUCTURES, "**": "dense"})
     params, _ = convert(layers, plan)
     names = names_in(params)
     assert names["fc/kernel_0_0"] == (None, "embed", "mlp")
@@ -100,19 +100,22 @@ def test_boxes_are_put_around_factors_and_around_kernels_again(kind):
     # As the layer itself names them, and as a new model does.
     init = named[kind](nn.initializers.lecun_normal(), ("embed", "mlp"))
     layer = KFCDense(24, structure=STRUCTURE, kernel_init=init)
-    made = names_in(layer.init(jax.random.key(0), jnp.ones((1, 16)))["params"])
+    made = names_in(jax.eval_shape(layer.init, jax.random.key(0), jnp.ones((1, 16)))["params"])
     assert made == {n: names[f"fc/{n}"] for n in ("kernel_0_0", "kernel_0_1")}
     small = CompressedModel(model, plan)
-    assert names_in(small.init(jax.random.key(0), TOKENS)["params"]) == names
+    assert names_in(jax.eval_shape(small.init, jax.random.key(0), TOKENS)["params"]) == names
 
     again = CompressionPlan.from_json(plan.to_json())
     assert again == plan
     dense = to_dense(params, again)
     assert names_in(dense) == names_in(variables["params"])
     assert jax.tree.structure(dense) == jax.tree.structure(variables["params"])
-    outputs = small.apply({"params": params}, TOKENS)
-    np.testing.assert_array_equal(outputs, small.apply({"params": nn.unbox(params)}, TOKENS))
-    np.testing.assert_allclose(outputs, model.apply({"params": dense}, TOKENS), atol=1e-5)
+    both = params, nn.unbox(params)
+    run = jax.jit(lambda trees: [small.apply({"params": params}, TOKENS) for params in trees])
+    outputs, of_unboxed = run(both)
+    np.testing.assert_array_equal(outputs, of_unboxed)
+    expected = jax.jit(model.apply)({"params": dense}, TOKENS)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
 def test_without_a_plan_a_matrix_gets_its_names_back():
