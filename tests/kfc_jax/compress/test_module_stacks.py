@@ -82,8 +82,7 @@ def test_a_stack_goes_the_whole_way(name, in_place, tmp_path):
     plan = plan_compression(layers, 1.0, statistics=statistics, structures=structures)
     run = nnx.jit(lambda module: module(SEQUENCE))
     target = run(model) + 1
-    options = {"statistics": statistics, "in_place": in_place}
-    small, _ = convert_module(model, plan, SEQUENCE, **options)
+    small, _ = convert_module(model, plan, SEQUENCE, statistics=statistics, in_place=in_place)
     assert (small is model) == in_place
     if not in_place:
         dense = small.to_dense()
@@ -117,7 +116,8 @@ def test_a_stack_goes_the_whole_way(name, in_place, tmp_path):
     with ocp.StandardCheckpointer() as saver:
         saver.save(tmp_path / "state", nnx.state(small))
         saver.wait_until_finished()
-        other, _ = convert_module(make(nnx.Rngs(1)), plan, SEQUENCE, **options)
+        other = make(nnx.Rngs(1))
+        other, _ = convert_module(other, plan.structures, SEQUENCE, in_place=in_place)
         nnx.update(other, saver.restore(tmp_path / "state", nnx.state(other)))
     np.testing.assert_array_equal(run(other), run(small))
 
