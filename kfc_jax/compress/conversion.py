@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,10 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kfc_jax.compress.boxes import (
+    box_of_kernel,
+    boxes_of_factors,
+    path_in,
+    with_boxes,
+    without_boxes,
+)
 from kfc_jax.compress.layer_arrays import kernel_arrays, planned_kernel, structure_of_layer
 from kfc_jax.compress.layer_statistics import Statistics, error_statistics_of, statistics_of
-from kfc_jax.compress.model_layers import Layer, ModelLayers
-from kfc_jax.compress.parameter_trees import copy_tree, leaves_of_layers, with_module
+from kfc_jax.compress.model_layers import MATRIX, Layer, ModelLayers, check_has_numbers
+from kfc_jax.compress.parameter_trees import array_at, copy_tree, leaves_of_layers, with_module
 from kfc_jax.compress.plan import (
     CompressionPlan,
     Structures,
@@ -33,7 +39,7 @@ def convert(
     plan: Structures,
     *,
     statistics: Statistics | None = None,
-) -> tuple[dict[str, Any], dict[str, DecompositionReport]]:
+) -> tuple[Any, dict[str, DecompositionReport]]:
     """Returns parameters with factors in place of the kernels that the plan replaces.
 
     They are those of the same model with `KFCDense`, `LowRankDense` or the layer of another kind
@@ -49,7 +55,8 @@ def convert(
 
     Returns:
       The new parameters, and a report for every layer that was replaced; of a stack, its errors
-      are root mean squares. Arrays that stay are shared, not copied.
+      are root mean squares. Arrays that stay are shared, not copied. Containers and boxes are as
+      they were; factors in boxes have the names of axes that they have in `KFCDense`.
 
     Raises:
       ValueError: if the plan does not suit the parameters, a number is not finite, or the plan was
@@ -62,12 +69,15 @@ def convert(
             "errors of kernels count, plan without them."
         )
     layers = planned_layers(params, plan)
+    boxes = dict(layers.boxes)
     replaced = []  # all of them are checked before the first decomposition
     for path, planned in plans_of(plan, layers).items():
         layer, structure = layers[path], planned.kernel
         layer.check_numbers()
         if not isinstance(structure, DenseStructure):
             replaced.append((layer, structure, error_statistics_of(layer, statistics)))
+            if (box := boxes.pop(layer.kernel_path, None)) is not None:
+                boxes |= boxes_of_factors(path, structure, layer.axes, box)
     new, reports = copy_tree(layers.params), {}
     for layer, structure, weights in replaced:
         kernels = layer.each_matrix()
@@ -82,7 +92,7 @@ def convert(
             seen = statistics_of(layer, statistics)
             module["bias"] = _corrected_bias(layer, structure, kernels, each, seen)
         new = with_module(new, layer.keys, _with_the_rest(layer, layers.params, module))
-    return new, reports
+    return with_boxes(new, boxes), reports
 
 
 def _stacked(each: Sequence[dict[str, Any]], shape: tuple[int, ...]) -> dict[str, Any]:
@@ -96,7 +106,7 @@ def _with_the_rest(layer: Layer, params: Any, module: dict[str, Any]) -> dict[st
     """Returns the arrays of a module, with all that it has beside the kernel."""
     if not layer.name:
         return module
-    beside = functools.reduce(lambda tree, key: tree[key], layer.keys, params)
+    beside = array_at(params, layer.keys)
     rest = {name: value for name, value in beside.items() if name != layer.name}
     if taken := rest.keys() & module.keys() - {"bias"}:
         raise ValueError(
@@ -141,7 +151,7 @@ def _together(reports: Sequence[DecompositionReport]) -> DecompositionReport:
     )
 
 
-def to_dense(params: Mapping[str, Any], plan: Structures) -> dict[str, Any]:
+def to_dense(params: Any, plan: Structures) -> Any:
     """Returns parameters of the dense model, with the kernels that the factors stand for.
 
     The same arguments give the same bits. Kernels are formed in float32 at least, and have the
@@ -154,8 +164,11 @@ def to_dense(params: Mapping[str, Any], plan: Structures) -> dict[str, Any]:
         kernel in another layout than ``(inputs, features)``, or a stack, needs the plan.
 
     Raises:
-      ValueError: if a layer of the plan is not there, has other factors, or a bias of another size.
+      ValueError: if a layer of the plan is not there, has other factors, or a bias of another size,
+        or if the parameters are descriptions.
     """
+    check_has_numbers(params)
+    params, boxes = without_boxes(params)
     new = copy_tree(params)
     found = dict(leaves_of_layers(params))
     planned = {p.path: p for p in plan.layers} if isinstance(plan, CompressionPlan) else {}
@@ -170,10 +183,14 @@ def to_dense(params: Mapping[str, Any], plan: Structures) -> dict[str, Any]:
         kernels = kernel_arrays(arrays)
         rest = {name: array for name, array in arrays.items() if name not in kernels}
         if path not in planned:
-            kernel: Any = dense_kernel(structure_of_layer(path, arrays, text), kernels)
-            module: Any = {DenseStructure.parameter: kernel, **rest}
+            structure, axes, names = structure_of_layer(path, arrays, text), MATRIX, ()
+            name, kernel = DenseStructure.parameter, dense_kernel(structure, kernels)
         else:
-            name, kernel = planned[path].name, planned_kernel(planned[path], arrays)
-            module = {name: kernel, **rest} if name else kernel
-        new = with_module(new, keys, module)
-    return new
+            its = planned[path]
+            structure, axes, names = its.kernel, its.read.axes, its.axis_names
+            name, kernel = its.name, planned_kernel(its, arrays)
+        new = with_module(new, keys, {name: kernel, **rest} if name else kernel)
+        boxed = {n: boxes.pop(key) for n in kernels if (key := path_in(path, n)) in boxes}
+        if (box := box_of_kernel(structure, axes, names, boxed)) is not None:
+            boxes[path_in(path, name)] = box
+    return with_boxes(new, boxes)

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 from flax.core import DenyList
+
+from kfc_jax.compress.boxes import without_boxes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +18,14 @@ class ModelFunction:
     """A model as a function of its parameters and inputs.
 
     Attributes:
-      params: the parameters, nested dictionaries.
+      params: the parameters, without boxes.
+      boxes: the boxes that were around them, by the paths of their arrays.
       rest: what else the model keeps, such as running averages: any tree of arrays.
       run: the function of ``(params, rest, *args, **kwargs)``.
     """
 
     params: Any
+    boxes: Mapping[str, Any]
     rest: Any
     run: Callable[..., Any]
 
@@ -50,7 +53,8 @@ class ModelFunction:
                 "model.init returned, or the parameters that the function takes."
             )
         if not hasattr(model, "apply"):
-            return cls(variables, (), lambda params, _, *args, **kw: model(params, *args, **kw))
+            function = lambda params, _, *args, **kw: model(params, *args, **kw)  # noqa: E731
+            return cls(*without_boxes(variables), (), function)
         if not isinstance(variables, Mapping) or "params" not in variables:
             raise ValueError(
                 "A model's variables have 'params', and these have "
@@ -62,7 +66,7 @@ class ModelFunction:
         def run(params: Any, rest: Any, *args: Any, **kwargs: Any) -> Any:
             return model.apply({"params": params, **rest}, *args, **parameters_stay(kwargs))
 
-        return cls(nn.unbox(variables["params"]), rest, run)
+        return cls(*without_boxes(variables["params"]), rest, run)
 
     @classmethod
     def _of_nnx(cls, model: Any) -> ModelFunction:
@@ -75,7 +79,7 @@ class ModelFunction:
             nnx.replace_by_pure_dict(ours, params)
             return nnx.merge(graph, ours, rest)(*args, **kwargs)
 
-        return cls(nnx.to_pure_dict(state), rest, run)
+        return cls(nnx.to_pure_dict(state), {}, rest, run)
 
 
 def parameters_stay(options: dict[str, Any]) -> dict[str, Any]:

@@ -30,10 +30,13 @@ def check_paths(structures: Iterable[str], layers: ModelLayers) -> None:
         if path not in layers:
             kernel = f"{path}/kernel"
             why = layers.others.get(path, layers.others.get(kernel))
-            reason = f" ({why})" if why and layers.is_traced else ""
+            if why and layers.is_traced:
+                raise ValueError(
+                    f"{path!r} is no dense layer ({why}): leave it out; {list_layers(layers)}"
+                )
             raise ValueError(
-                f"The parameters have no dense layer {path!r}{reason}; {list_layers(layers)} A "
-                "checkpoint of another model?"
+                f"The parameters have no dense layer {path!r}; {list_layers(layers)} A checkpoint "
+                "of another model?"
             )
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.core.meta import AxisMetadata
 
+from kfc_jax.compress.boxes import AxisNames, names_of, without_boxes
 from kfc_jax.compress.functions import ModelFunction
 from kfc_jax.compress.parameter_trees import array_at, key_path, leaves_of_layers
 from kfc_jax.structures import DenseStructure
@@ -39,6 +39,7 @@ class Layer:
       bias: the array beside it that is added to the products; None without one.
       axes: which axes of the kernel are what.
       is_table: whether rows are looked up, as in an embedding.
+      axis_names: the names of the kernel's axes, if it was in a box that has them.
     """
 
     keys: tuple[Any, ...]
@@ -47,6 +48,7 @@ class Layer:
     bias: Any | None
     axes: KernelAxes = MATRIX
     is_table: bool = False
+    axis_names: AxisNames = ()
 
     @property
     def path(self) -> str:
@@ -93,11 +95,7 @@ class Layer:
         for name, array in ((self.name or "kernel", self.kernel), (_BIAS, self.bias)):
             if array is None:
                 continue
-            if isinstance(array, jax.ShapeDtypeStruct):
-                raise ValueError(
-                    f"The {name} of layer {self.path!r} is a description without numbers: give the "
-                    "trained parameters."
-                )
+            check_has_numbers(array, f"The {name} of layer {self.path!r} is")
             if not (jnp.issubdtype(array.dtype, jnp.floating) and np.isfinite(array).all()):
                 raise ValueError(
                     f"The {name} of layer {self.path!r} has numbers that are NaN, infinite or not "
@@ -125,17 +123,19 @@ class ModelLayers(Mapping[str, Layer]):
     """The layers of a model that can be replaced, by path, and why others cannot.
 
     Attributes:
-      params: the parameters, nested dictionaries.
+      params: the parameters, in any containers, without boxes.
       layers: the layers by their paths.
       others: for every other array of two axes or more, by its path, why it is no such layer.
       traced: the model with the inputs that it was traced with; None if layers were found by their
         names alone.
+      boxes: the boxes that were around arrays, by path; `convert` puts them around its own.
     """
 
     params: Any
     layers: Mapping[str, Layer]
     others: Mapping[str, str]
     traced: Traced | None = None
+    boxes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def is_traced(self) -> bool:
@@ -199,20 +199,37 @@ def find_layers(model: Any, variables: Any = None, *args: Any, **kwargs: Any) ->
     for keys, leaf in key_paths(function.params):
         path = "/".join(map(str, keys))
         if path in read:
-            layer = _layer_of(function.params, keys, leaf, read[path])
+            names = names_of(function.boxes.get(path))
+            layer = _layer_of(function.params, keys, leaf, read[path], names)
             layers[layer.path] = layer
     biases = {"/".join((*map(str, each.keys), _BIAS)) for each in layers.values()}
     others = {path: why for path, why in reasons.items() if path not in biases}
     traced = Traced(run, function.rest, args)
-    return ModelLayers(function.params, layers, others, traced)
+    return ModelLayers(function.params, layers, others, traced, function.boxes)
+
+
+def check_has_numbers(tree: Any, subject: str = "The parameters are") -> None:
+    """Checks that parameters are no descriptions, as `jax.eval_shape` gives.
+
+    Raises:
+      ValueError: if one is.
+    """
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree)):
+        raise ValueError(
+            f"{subject} described by jax.ShapeDtypeStruct, without numbers, which is enough for "
+            "find_layers alone: give the trained parameters."
+        )
 
 
 def find_layers_again(layers: ModelLayers, params: Any, rest: Any) -> ModelLayers:
     """Returns the layers of the same model with other arrays of the same shapes."""
     assert layers.traced is not None
-    new = {path: layer_at(params, path, layer.name, layer.read) for path, layer in layers.items()}
+    new = {
+        path: layer_at(params, path, layer.name, layer.read, layer.axis_names)
+        for path, layer in layers.items()
+    }
     traced = dataclasses.replace(layers.traced, rest=rest)
-    return ModelLayers(params, new, layers.others, traced)
+    return ModelLayers(params, new, layers.others, traced, layers.boxes)
 
 
 def key_paths(params: Any) -> list[tuple[tuple[Any, ...], Any]]:
@@ -221,7 +238,9 @@ def key_paths(params: Any) -> list[tuple[tuple[Any, ...], Any]]:
     return [(key_path(path), leaf) for path, leaf in leaves]
 
 
-def layer_at(params: Any, path: str, name: str, read: ReadKernel) -> Layer:
+def layer_at(
+    params: Any, path: str, name: str, read: ReadKernel, axis_names: AxisNames = ()
+) -> Layer:
     """Returns a layer whose path, kernel's name and layout are known.
 
     Raises:
@@ -230,22 +249,24 @@ def layer_at(params: Any, path: str, name: str, read: ReadKernel) -> Layer:
     wanted = "/".join(filter(None, (path, name)))
     for keys, leaf in key_paths(params):
         if "/".join(map(str, keys)) == wanted:
-            return _layer_of(params, keys, leaf, read)
+            return _layer_of(params, keys, leaf, read, axis_names)
     raise ValueError(
         f"The parameters have no kernel {wanted!r}, as the plan has: take the plan of this model."
     )
 
 
-def _layer_of(params: Any, keys: tuple[Any, ...], kernel: Any, read: ReadKernel) -> Layer:
+def _layer_of(
+    params: Any, keys: tuple[Any, ...], kernel: Any, read: ReadKernel, axis_names: AxisNames
+) -> Layer:
     *module, name = keys
     beside = array_at(params, module)
     if name not in _KERNEL_NAMES or not isinstance(beside, Mapping):
-        return Layer(keys, "", kernel, None, read.axes, read.is_table)
+        return Layer(keys, "", kernel, None, read.axes, read.is_table, axis_names)
     bias = beside.get(_BIAS)
     shape = tuple(read.shape[axis] for axis in (*read.axes.stack, *read.axes.columns))
     if getattr(bias, "shape", None) != shape:
         bias = None
-    return Layer(tuple(module), name, kernel, bias, read.axes, read.is_table)
+    return Layer(tuple(module), name, kernel, bias, read.axes, read.is_table, axis_names)
 
 
 def dense_layers(params: Mapping[str, Any] | ModelLayers) -> ModelLayers:
@@ -255,7 +276,7 @@ def dense_layers(params: Mapping[str, Any] | ModelLayers) -> ModelLayers:
     here: `find_layers` knows.
 
     Raises:
-      ValueError: if the arrays of a layer are boxed; or if these are all of a model's variables.
+      ValueError: if these are all of a model's variables.
     """
     if isinstance(params, ModelLayers):
         return params
@@ -264,21 +285,19 @@ def dense_layers(params: Mapping[str, Any] | ModelLayers) -> ModelLayers:
             f"These are a model's variables ({', '.join(map(str, params))}), not its parameters: "
             'give variables["params"].'
         )
+    params, boxes = without_boxes(params)
     layers, others = {}, {}
     for path, (keys, arrays) in leaves_of_layers(params):
         kernel = arrays.get(DenseStructure.parameter)
-        if isinstance(kernel, AxisMetadata):
-            raise ValueError(
-                f"The kernel of layer {path!r} is in a {type(kernel).__name__} box: take the "
-                "arrays out with flax.linen.unbox(params), and box those of the result."
-            )
         is_plain = not arrays.keys() - {DenseStructure.parameter, _BIAS}
         if kernel is not None and np.ndim(kernel) == 2 and is_plain:
-            layers[path] = Layer(keys, DenseStructure.parameter, kernel, arrays.get(_BIAS))
+            layer = Layer(keys, DenseStructure.parameter, kernel, arrays.get(_BIAS))
+            names = names_of(boxes.get(layer.kernel_path))
+            layers[path] = dataclasses.replace(layer, axis_names=names)
         else:
             others |= {
                 "/".join(filter(None, (path, str(name)))): "its name does not tell what it is"
                 for name, array in arrays.items()
                 if np.ndim(array) > 1
             }
-    return ModelLayers(params, layers, others)
+    return ModelLayers(params, layers, others, boxes=boxes)

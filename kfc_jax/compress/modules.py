@@ -140,7 +140,8 @@ def convert_module(
       **kwargs: further inputs that are no arrays.
 
     Returns:
-      The module, and a report for every layer that was replaced.
+      The module, and a report for every layer that was replaced. Metadata of kernels, such as the
+      names of their axes, is not carried over to the factors.
 
     Raises:
       ValueError: as `convert`; or, in place, naming a layer that is none of these.
@@ -182,6 +183,12 @@ def _put(module: Any, keys: Sequence[Any], layer: nnx.Module) -> None:
 def _layer_in_place(old: Any, layer: Layer, plan: LayerPlan) -> nnx.Module:
     """Returns a layer of `kfc_jax.nnx` with the fields of the dense one."""
     structure, rngs = plan.kernel, nnx.Rngs(0)
+    if layer.axes.stack != tuple(range(len(layer.axes.stack))):
+        raise ValueError(
+            f"The kernels of layer {layer.path!r} are stacked along axis {layer.axes.stack[-1]}, "
+            "and factors are along the first: convert without in_place, or leave it out of the "
+            "plan."
+        )
     if type(old) is nnx.Embed and isinstance(structure, KroneckerStructure):
         return KFCEmbed(
             old.num_embeddings,

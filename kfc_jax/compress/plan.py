@@ -35,6 +35,7 @@ class LayerPlan:
       stack: the axes of it that count kernels, all of this structure.
       rows: the axes that together are the inputs.
       is_table: whether rows are looked up, as in an embedding.
+      axis_names: the names of the array's axes, if it was in a box that has them.
 
     Raises:
       ValueError: if the structure cannot be read or does not fit the kernel.
@@ -51,6 +52,7 @@ class LayerPlan:
     stack: tuple[int, ...] = ()
     rows: tuple[int, ...] = (0,)
     is_table: bool = False
+    axis_names: tuple[Any, ...] = ()
 
     @classmethod
     def of(cls, layer: Layer, structure: LayerStructure | str) -> LayerPlan:
@@ -61,7 +63,7 @@ class LayerPlan:
         """
         text = " ".join(str(structure).split())
         if layer.axes == MATRIX and not layer.is_table and layer.name == DenseStructure.parameter:
-            return cls(layer.path, *layer.size, text)
+            return cls(layer.path, *layer.size, text, axis_names=layer.axis_names)
         return cls(
             *(layer.path, *layer.size, text),
             name=layer.name,
@@ -69,6 +71,7 @@ class LayerPlan:
             stack=layer.axes.stack,
             rows=layer.axes.rows,
             is_table=layer.is_table,
+            axis_names=layer.axis_names,
         )
 
     @property
@@ -249,7 +252,11 @@ class CompressionPlan:
 
 def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
     """Returns fields as JSON has them, with tuples for its lists."""
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+
+    def as_tuple(value: Any) -> Any:
+        return tuple(map(as_tuple, value)) if isinstance(value, list) else value
+
+    return {name: as_tuple(value) for name, value in fields.items()}
 
 
 Structures = CompressionPlan | Mapping[str, str | LayerStructure]
@@ -291,7 +298,8 @@ def planned_layers(params: Any, plan: Structures) -> ModelLayers:
     if found.is_traced or not isinstance(plan, CompressionPlan):
         return found
     layers = dict(found.layers)
-    for planned in plan.layers:
-        if planned.shape:
-            layers |= {planned.path: layer_at(params, planned.path, planned.name, planned.read)}
-    return ModelLayers(params, layers, found.others)
+    for its in plan.layers:
+        if its.shape:
+            layer = layer_at(found.params, its.path, its.name, its.read, its.axis_names)
+            layers[its.path] = layer
+    return dataclasses.replace(found, layers=layers)

@@ -10,7 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from kfc_jax.compress.layer_statistics import Statistics, error_statistics_of
-from kfc_jax.compress.model_layers import Layer, ModelLayers, find_layers_again
+from kfc_jax.compress.model_layers import (
+    Layer,
+    ModelLayers,
+    check_has_numbers,
+    find_layers_again,
+)
 from kfc_jax.compress.plan import Structures, plans_of
 from kfc_jax.decompose import InputStatistics, unit_order
 from kfc_jax.tracing import find_unit_groups, leaves_by_path
@@ -48,7 +53,8 @@ def reorder_units(
       are now; None without statistics.
 
     Raises:
-      ValueError: if the model was not traced, a layer is not there, or the function changed.
+      ValueError: if the model was not traced, or with descriptions of parameters, a layer is not
+        there, or the function changed.
     """
     traced = layers.traced
     if traced is None:
@@ -57,6 +63,7 @@ def reorder_units(
             "find_layers(model, variables, inputs)."
         )
     arrays = {"params": layers.params, "rest": traced.rest}
+    check_has_numbers(arrays)
 
     def run(arrays: Any, *args: Any) -> Any:
         return traced.run(arrays["params"], arrays["rest"], *args)

@@ -12,9 +12,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from kfc_jax.compress.boxes import boxes_of_factors, with_boxes
 from kfc_jax.compress.functions import parameters_stay
 from kfc_jax.compress.layer_arrays import planned_arrays
 from kfc_jax.compress.model_layers import Layer, ModelLayers, find_layers
+from kfc_jax.compress.model_table import model_table
 from kfc_jax.compress.parameter_trees import array_at, copy_tree, leaves_of_layers, with_module
 from kfc_jax.compress.plan import CompressionPlan, LayerPlan, Structures, structures_of
 from kfc_jax.layers import layer_for
@@ -104,6 +106,15 @@ class CompressedModel:
 
         return run_on_factors(run, tree, factors)
 
+    def tabulate(self, rngs: Any, *args: Any, **kwargs: Any) -> str:
+        """Returns a table of the arrays that `init` makes, without making them.
+
+        Raises:
+          ValueError: as `init`.
+        """
+        variables = jax.eval_shape(lambda *args: self.init(rngs, *args, **kwargs), *args)
+        return model_table(variables, structures_of(self.structures))
+
     def bind(self, variables: Any, **kwargs: Any) -> BoundModel:
         """Returns the model with its variables, whose methods are called as they are."""
         return BoundModel(self, variables, kwargs)
@@ -148,19 +159,19 @@ class CompressedModel:
         layers = find_layers(
             self.model, variables, *args, rngs=_streams(rngs), mutable=True, **kwargs
         )
-        boxed = variables["params"]
-        new = copy_tree(boxed)
+        new, boxes = copy_tree(layers.params), dict(layers.boxes)
         key = _streams(rngs).get("params", jax.random.key(0))
         planned = self._planned(layers, is_whole="method" not in kwargs)
         for path, plan in planned.items():
             layer = layers[path]
-            stored = array_at(boxed, layer.keys)
-            kernel = stored[layer.name] if layer.name else stored
-            arrays = _new_factors(plan.kernel, layer, kernel, _key_of(key, path))
+            arrays = _new_factors(plan.kernel, layer, _key_of(key, path))
             if layer.name:
+                stored = array_at(layers.params, layer.keys)
                 arrays |= {name: a for name, a in stored.items() if name != layer.name}
             new = with_module(new, layer.keys, arrays)
-        return {**variables, "params": new}
+            if (box := boxes.pop(layer.kernel_path, None)) is not None:
+                boxes |= boxes_of_factors(path, plan.kernel, layer.axes, box)
+        return {**variables, "params": with_boxes(new, boxes)}
 
 
 def factors_in_place(
@@ -227,18 +238,17 @@ def _key_of(key: Any, path: str) -> Any:
     return jax.random.fold_in(key, zlib.crc32(path.encode()))
 
 
-def _new_factors(structure: LayerStructure, layer: Layer, stored: Any, key: Any) -> dict[str, Any]:
+def _new_factors(structure: LayerStructure, layer: Layer, key: Any) -> dict[str, Any]:
     """Returns new arrays of a layer whose dense kernel was drawn already."""
 
     def one(key: Any, kernel: Any) -> Any:
-        inputs = jnp.zeros((1, structure.inputs), nn.unbox(kernel).dtype)
+        inputs = jnp.zeros((1, structure.inputs), kernel.dtype)
         fields = {"use_bias": False, "param_dtype": inputs.dtype}
         dense = layer_for(structure, structure.features, kernel_init=lambda *_: kernel, **fields)
         return dense.init(key, inputs)["params"]
 
     if not layer.stack_shape:
-        is_matrix = layer.kernel.ndim == 2 and layer.axes.rows == (0,)
-        return dict(one(key, stored if is_matrix else layer.each_matrix()[0]))
+        return dict(one(key, layer.each_matrix()[0]))
     # One after the other: initialisers may draw what is not to be drawn in a batch.
     kernels = layer.each_matrix()
     each = [one(*pair) for pair in zip(jax.random.split(key, len(kernels)), kernels, strict=True)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from kfc_jax.compress.functions import ModelFunction, arguments_of
 from kfc_jax.compress.layer_statistics import Seen
-from kfc_jax.compress.model_layers import find_layers
+from kfc_jax.compress.model_layers import check_has_numbers, find_layers
 from kfc_jax.compress.replace import CompressedModel, factors_in_place
 from kfc_jax.decompose import InputStatistics
 from kfc_jax.layers import FactoredDense
@@ -56,10 +56,13 @@ def input_statistics(
       nothing but zeros or is not reached, of which a line of log tells. Tables have none.
 
     Raises:
-      ValueError: if there is no batch, a wanted layer was not called, or an input is not finite.
+      ValueError: if there is no batch, a wanted layer was not called, an input is not finite, or
+        the parameters are descriptions.
     """
+    check_has_numbers(ModelFunction.of(model, variables).params)
     recorder = _Recorder(model, variables, layers, kwargs)
     totals: dict[str, Sums] = {}
+    batch = None
     for batch in batches:
         args, by_name = arguments_of(batch)
         for path, sums in recorder.run(args, by_name).items():
@@ -69,10 +72,13 @@ def input_statistics(
             f"No layer {missing[0]!r} was called that can be replaced; those that were: "
             f"{', '.join(totals) or 'none'}. Take the paths of find_layers(model, ...)."
         )
+    if batch is None:
+        raise ValueError("There was no batch: give at least one batch of the model's inputs.")
     if not totals and not recorder.tables:
+        why = "; ".join(f"{path}: {reason}" for path, reason in recorder.others.items())
         raise ValueError(
-            "There was no batch, or the model has no layer that can be replaced: give at least one "
-            "batch, and see find_layers(model, ...) for the reasons."
+            f"The model has no layer that can be replaced ({why or 'no arrays of two axes'}): take "
+            "one that multiplies by a kernel."
         )
     return {path: _statistics(path, sums) for path, sums in totals.items()}
 
@@ -86,7 +92,8 @@ class _Recorder:
         self._model, self._variables = model, variables
         self._layers, self._options = layers, options
         self._jitted = jax.jit(self._record)
-        self.tables: set[str] = set()  # found when the first batch is traced
+        self.tables: set[str] = set()  # these are found when the first batch is traced
+        self.others: dict[str, str] = {}
 
     def run(self, args: tuple[Any, ...], by_name: dict[str, Any]) -> dict[str, Sums]:
         """Returns the sums of a batch by the layers' paths, in float64."""
@@ -110,6 +117,7 @@ class _Recorder:
 
         layers = find_layers(dense, described, *args, **options)
         self.tables |= {path for path, layer in layers.items() if layer.is_table}
+        self.others |= layers.others
         paths = {layer.kernel_path: path for path, layer in layers.items()}
         kernels: dict[str, ReadKernel] = {
             layer.kernel_path: layer.read for path, layer in layers.items() if self._wants(path)

@@ -156,6 +156,11 @@ def _is_placeholder(leaf: Any) -> bool:
     return leaf is None or isinstance(leaf, optax.MaskedNode)
 
 
+def layer_of(factor: Factor) -> str:
+    """Returns the path of the layer that a factor belongs to."""
+    return _split(factor.path)[0]
+
+
 def _kind_of_factor(name: str) -> Kind | None:
     """Returns the kind whose factor has this name; a kernel that is no product has none."""
     kind = kind_of_parameter(name)

@@ -26,7 +26,7 @@ factors of a layer and not the others. It is then given the parameters of the wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -54,7 +54,11 @@ class ScaleFactorUpdatesState(NamedTuple):
 
 
 def scale_factor_updates(
-    gain: float = DEFAULT_GAIN, *, update: Update = "sign", params: optax.Params | None = None
+    gain: float = DEFAULT_GAIN,
+    *,
+    update: Update = "sign",
+    params: optax.Params | None = None,
+    tables: Collection[str] = (),
 ) -> optax.GradientTransformation:
     """Multiplies the updates of factors by ``factor_multipliers``, and leaves all others alone.
 
@@ -73,6 +77,7 @@ def scale_factor_updates(
         once, and not at ``init``. Needed where the transform sees some factors of a layer and not
         the others: those that it sees have the multipliers that they have in the whole layer.
         Paths are those of the trees that the transform sees.
+      tables: the paths of tables of embeddings, or patterns of them, see ``factor_multipliers``.
 
     Raises:
       ValueError: if ``gain`` or ``update`` is not as said, or ``params`` lacks some factors of a
@@ -82,12 +87,12 @@ def scale_factor_updates(
         told: without placeholders (``optax.MaskedNode``), one of two whole terms looks like a layer
         of one.
     """
-    check_rule(gain, update)
-    of_model = None if params is None else multipliers_by_path(params, update)
+    check_rule(gain, update, tables)
+    of_model = None if params is None else multipliers_by_path(params, update, tables)
 
     def init(params: optax.Params) -> ScaleFactorUpdatesState:
         if of_model is None:
-            return ScaleFactorUpdatesState(multipliers_by_path(params, update))
+            return ScaleFactorUpdatesState(multipliers_by_path(params, update, tables))
         return ScaleFactorUpdatesState(_of_factors(params, of_model))
 
     def apply(

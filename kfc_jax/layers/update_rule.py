@@ -47,6 +47,16 @@ kernel, and its multiplier is ``f s_k / t_k``:
   sums over the other factors as well, ``v = min(b min(n_o, m_o), p, q)``. Low-rank matrices are
   taken as they are stored, ``n x r`` and ``r x m``.
 
+A table of embeddings sees inputs with a single one, and the other examples move none of its rows:
+a dense row moves its output by 1, whatever ``b`` is. A factor's row is shared by
+``b_k = 1 + b / n_k`` examples. An output's own gradient is one of ``b_k m_o`` in that of an entry,
+coherent over ranks, ``r s_o / sqrt(b_k m_o)``; the others are a random walk over ranks::
+
+    f^2 [ (sum_k p r / sqrt(b_k m_o))^2  +  sum_k p^2 r (1 - 1 / (b_k m_o)) ]  =  1
+
+and under plain steps ``t_k = s_o sqrt(b_k m_o)``. By its rows and names a table is a dense layer,
+so that it has to be told. A table that is the classifier, too, moves as one that is looked up.
+
 The scales are read off the parameters that the optimizer is initialised with. So the rule holds
 for any ``kernel_init`` and for factors that came from a decomposition.
 
@@ -59,15 +69,16 @@ network, a quarter of the rule is (`docs/training.md`): ``DEFAULT_GAIN``.
 
 from __future__ import annotations
 
+import fnmatch
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kfc_jax.layers.find_factors import Factor, factors_by_layer, path_name
+from kfc_jax.layers.find_factors import Factor, Layer, factors_by_layer, layer_of, path_name
 
 Update = Literal["sign", "gradient", "relative", "orthogonal"]
 
@@ -75,7 +86,9 @@ _INDEPENDENT_EXAMPLES = 64.0
 _LEAST_VARIANCE = 0.1  # of a kernel whose scale is believed, relative to lecun_normal
 
 
-def factor_multipliers(params: Any, *, gain: float = 1.0, update: Update = "sign") -> Any:
+def factor_multipliers(
+    params: Any, *, gain: float = 1.0, update: Update = "sign", tables: Collection[str] = ()
+) -> Any:
     """Returns what to multiply the updates of ``params`` by, so that factors keep up.
 
     Factors are known by their names (``kfc_jax.structures.kind_of_parameter``). Arrays may have
@@ -98,15 +111,18 @@ def factor_multipliers(params: Any, *, gain: float = 1.0, update: Update = "sign
         rate whatever the gradient's (Adam, Lion, RMSProp), ``gradient`` for plain SGD, also with
         momentum, ``relative`` for steps in proportion to the parameters (LAMB, Adafactor),
         ``orthogonal`` for Muon.
+      tables: the paths of tables of embeddings, or patterns of them such as ``*table``: their rows
+        are looked up, and they move less. For ``sign`` and ``gradient`` alone.
 
     Returns:
       A tree like ``params`` with float32 scalars: 1 for everything that is not a factor.
 
     Raises:
-      ValueError: if ``gain`` or ``update`` is not as said, or a layer lacks some of its factors.
+      ValueError: if ``gain`` or ``update`` is not as said, a layer lacks some of its factors, or
+        there is no such table.
     """
-    check_rule(gain, update)
-    multipliers = multipliers_by_path(params, update)
+    check_rule(gain, update, tables)
+    multipliers = multipliers_by_path(params, update, tables)
 
     def multiplier(path: Any, leaf: Any) -> Float[Array, ""]:
         del leaf
@@ -116,10 +132,15 @@ def factor_multipliers(params: Any, *, gain: float = 1.0, update: Update = "sign
     return jax.tree_util.tree_map_with_path(multiplier, params)
 
 
-def multipliers_by_path(params: Any, update: Update) -> dict[str, Float[Array, ""]]:
+def multipliers_by_path(
+    params: Any, update: Update, tables: Collection[str] = ()
+) -> dict[str, Float[Array, ""]]:
     """Returns the multiplier of every factor, by its path, without the gain."""
     result = {}
-    for layer in factors_by_layer(params):
+    layers = factors_by_layer(params)
+    looked_up = _tables_among(layers, tables)
+    for layer in layers:
+        is_table = layer_of(layer[0][0]) in looked_up
         inputs, features = (
             max(math.prod(f.array.shape[axis] for f in term) for term in layer) for axis in (-2, -1)
         )
@@ -133,17 +154,27 @@ def multipliers_by_path(params: Any, update: Update) -> dict[str, Float[Array, "
             variance += rank * product**2
             for factor in term:
                 n_o, m_o = _others(factor, term)
+                if is_table:
+                    share = 1 / _sharing(factor, m_o)
+                    coherent += rank * product * math.sqrt(share)
+                    walk += rank * product**2 * (1 - share)
+                    continue
                 coherent += rank * product / math.sqrt(n_o * m_o)
                 walk += rank * product**2 * (1 + coherence * (1 - 1 / m_o) / n_o**2)
-        fraction = jnp.sqrt((coherence + 1) / (coherence * coherent**2 + walk))
+        if is_table:
+            fraction, usual = 1 / jnp.sqrt(coherent**2 + walk), 1 / features
+        else:
+            fraction = jnp.sqrt((coherence + 1) / (coherence * coherent**2 + walk))
+            usual = 1 / inputs
         # A nearly zero kernel would ask for steps that are far too large once it has grown.
-        fraction *= jnp.minimum(1.0, jnp.sqrt(variance * inputs / _LEAST_VARIANCE))
+        fraction *= jnp.minimum(1.0, jnp.sqrt(variance / (usual * _LEAST_VARIANCE)))
         for term, of_term in zip(layer, scales, strict=True):
             for factor, scale in zip(term, of_term, strict=True):
                 n_o, m_o = _others(factor, term)
                 step: Any = 1.0  # of the factor, as a multiple of the dense kernel's
                 if update == "gradient":
-                    step = jnp.prod(of_term) / scale * math.sqrt(n_o * m_o)
+                    summed = _sharing(factor, m_o) if is_table else n_o * m_o
+                    step = jnp.prod(of_term) / scale * math.sqrt(summed)
                 elif update == "relative":
                     step = scale / jnp.sqrt(variance)
                 elif update == "orthogonal":
@@ -152,6 +183,27 @@ def multipliers_by_path(params: Any, update: Update) -> dict[str, Float[Array, "
                     step /= _orthogonal_entry(inputs, features, _INDEPENDENT_EXAMPLES)
                 result[factor.path] = fraction * scale / step
     return result
+
+
+def _tables_among(layers: Sequence[Layer], patterns: Collection[str]) -> set[str]:
+    """Returns the paths of the layers that some patterns fit.
+
+    Raises:
+      ValueError: if one fits none.
+    """
+    paths = {layer_of(layer[0][0]) for layer in layers}
+    found = {pattern: set(fnmatch.filter(paths, pattern)) for pattern in patterns}
+    if missing := sorted(pattern for pattern, fitting in found.items() if not fitting):
+        raise ValueError(
+            f"No table {missing[0]!r} is stored as factors; the layers that are: "
+            f"{', '.join(sorted(paths)) or 'none'}."
+        )
+    return set().union(*found.values())
+
+
+def _sharing(factor: Factor, m_o: int) -> float:
+    """Returns how many outputs' gradients an entry of a table's factor sums up."""
+    return (1 + _INDEPENDENT_EXAMPLES / factor.array.shape[-2]) * m_o
 
 
 def _others(factor: Factor, term: Sequence[Factor]) -> tuple[int, int]:
@@ -165,8 +217,15 @@ def _orthogonal_entry(rows: int, columns: int, examples: float) -> float:
     return math.sqrt(min(examples, rows, columns) / (rows * min(rows, columns)))
 
 
-def check_rule(gain: Any, update: str) -> None:
+def check_rule(gain: Any, update: str, tables: Collection[str] = ()) -> None:
     """Raises ValueError if the gain or the kind of update is not one that the rule knows."""
+    if isinstance(tables, str):
+        raise ValueError(f"tables is {tables!r}; give a list of paths, as tables=[{tables!r}].")
+    if tables and update not in ("sign", "gradient"):
+        raise ValueError(
+            f"There is no rule for tables under update={update!r}, but for 'sign' and 'gradient': "
+            "give them an optimizer of their own, with optax.multi_transform."
+        )
     if update not in get_args(Update):
         raise ValueError(
             f"update is {update!r}; take 'sign' (for Adam and Lion), 'gradient' (for SGD), "

@@ -1,5 +1,7 @@
 """Models made of Flax's own layers, each with inputs: what a user may come with."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -113,7 +115,8 @@ LINEN = {
 }
 
 
+@functools.cache
 def variables_of(name):
     """Returns the model called ``name``, its variables and its inputs."""
     model, x = LINEN[name]
-    return model, model.init(jax.random.key(0), x), x
+    return model, jax.jit(model.init)(jax.random.key(0), x), x

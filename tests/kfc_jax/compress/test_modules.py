@@ -100,3 +100,35 @@ def test_layers_of_this_library_take_the_place_of_plain_ones():
     assert "'general' is of LinearGeneral" in message
     convert_module(net, {"layers/1": "2:4x4*4x4"}, SEQUENCE, in_place=True)
     assert isinstance(net.layers[1], KFCLinear)
+
+
+class General(nnx.Module):
+    """A tied table, and layers of several axes."""
+
+    def __init__(self, rngs):
+        self.table = nnx.Embed(24, 16, rngs=rngs)
+        self.split = nnx.Einsum("bti,ioh->btoh", (16, 2, 8), (2, 8), rngs=rngs)
+        self.join = nnx.LinearGeneral((2, 8), 16, axis=(-2, -1), rngs=rngs)
+
+    def __call__(self, tokens):
+        return self.table.attend(self.join(self.split(self.table(tokens))))
+
+
+def test_layers_of_several_axes_and_tied_tables_go_the_whole_way():
+    model = General(nnx.Rngs(0))
+    layers = find_layers(model, None, TOKENS)
+    assert {path: layer.size for path, layer in layers.items()} == {
+        "join": (16, 16),
+        "split": (16, 16),
+        "table": (24, 16),
+    }
+    statistics = input_statistics(model, None, [TOKENS])
+    structures = {"join": "2:4x4*4x4", "split": "rank 3", "table": "2:6x4*4x4"}
+    plan = plan_compression(layers, 1.0, statistics=statistics, structures=structures)
+    small, _ = convert_module(model, plan, TOKENS, statistics=statistics)
+    dense = small.to_dense()
+    shapes = [jax.tree.map(jnp.shape, nnx.to_pure_dict(nnx.state(m))) for m in (dense, model)]
+    assert shapes[0] == shapes[1]
+    np.testing.assert_allclose(small(TOKENS), dense(TOKENS), atol=1e-5)
+    gradients = nnx.grad(lambda module: jnp.mean(module(TOKENS) ** 2))(small)
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(gradients))

@@ -388,11 +388,6 @@ def test_variables_in_place_of_parameters_are_refused(params):
         assert 'give variables["params"]' in message_of(function, {"params": params}, wanted)
 
 
-def test_boxed_parameters_are_refused_with_the_way_out():
-    boxed = {"fc": {"kernel": nn.Partitioned(jnp.ones((6, 4)), ("a", None))}}
-    assert "in a Partitioned box: take the arrays out" in message_of(convert, boxed, {"fc": "1"})
-
-
 def test_a_padded_layer_is_made_dense_only_with_its_size():
     params = {"fc": {"kernel": normal(12, 11), "bias": np.zeros(11)}}
     new, _ = convert(params, {"fc": "2:3x3*4x4"})
