@@ -51,6 +51,7 @@ _LAST_SWEEPS, _LAST_TOLERANCE = 20, 2e-3  # of the choice, where not all sweeps 
 _NEAR = 0.2  # of a rank: where the error of one tells that of another
 _COMPARING = 2**32  # of the work of sweeps for one kernel, after which few shapes are compared
 _LEAST_COMPARED = 4
+_HOPELESS = 1.5  # times the best true squared error: estimates above it are not compared
 
 
 class KernelOptions:
@@ -206,8 +207,12 @@ class KernelOptions:
             family, squares = self._families[index], self._squares[index]
             rank = min(max(family.min_rank, cost // family.unit), len(squares))
             at_cost.append((float(squares[rank - 1]), index, rank))
+        true = [self._squares_at([cost], index)[0] for index in self._known]
+        hopeless = _HOPELESS * min(true, default=math.inf)
         work, ratios = 0.0, {}
         for count, (square, index, rank) in enumerate(sorted(at_cost)[: self._max_shapes]):
+            if ratios and square * min(ratios.values()) > hopeless:
+                break
             if count >= _LEAST_COMPARED and (work > _COMPARING or is_over()):
                 break
             work += (rank * self._size[0]) ** 2 + self.size * rank

@@ -24,6 +24,7 @@ from kfc_jax.structures import (
 )
 
 _KEPT_ENTRIES = 2**25
+_ROUGH = 1e-3  # of a factor of the moment, where estimates in float32 come of it
 _PIECE = 1024  # entries that are summed up in the type of the matrix
 
 Matrix = Float[np.ndarray, "rows columns"]
@@ -114,7 +115,7 @@ class RankMatrices:
         padding = (0, rows[0] * rows[1] - len(self.weights))
         weights = np.pad(self.weights, (padding, padding)) if padding[1] else self.weights
         shape = KroneckerTerm(((rows[0], 1), (rows[1], 1))).shapes
-        tolerance = 1e-8 if weights.dtype == np.float64 else 1e-4
+        tolerance = 1e-8 if weights.dtype == np.float64 else _ROUGH
         if len(self._roots) == self._max_kept:
             del self._roots[next(iter(self._roots))]
         self._roots[rows] = kronecker_roots(weights, shape, tolerance)
