@@ -51,7 +51,8 @@ _LAST_SWEEPS, _LAST_TOLERANCE = 20, 2e-3  # of the choice, where not all sweeps 
 _NEAR = 0.2  # of a rank: where the error of one tells that of another
 _COMPARING = 2**32  # of the work of sweeps for one kernel, after which few shapes are compared
 _LEAST_COMPARED = 4
-_HOPELESS = 1.5  # times the best true squared error: estimates above it are not compared
+_ENOUGH = 4  # shapes compared, before others count as hopeless
+_HOPELESS = 4.0  # times the best true squared error: estimates above it are not compared
 
 
 class KernelOptions:
@@ -207,11 +208,12 @@ class KernelOptions:
             family, squares = self._families[index], self._squares[index]
             rank = min(max(family.min_rank, cost // family.unit), len(squares))
             at_cost.append((float(squares[rank - 1]), index, rank))
-        true = [self._squares_at([cost], index)[0] for index in self._known]
+        exact = self._squares.keys() - self._estimated
+        true = [self._squares_at([cost], index)[0] for index in exact]
         hopeless = _HOPELESS * min(true, default=math.inf)
         work, ratios = 0.0, {}
         for count, (square, index, rank) in enumerate(sorted(at_cost)[: self._max_shapes]):
-            if ratios and square * min(ratios.values()) > hopeless:
+            if len(ratios) >= _ENOUGH and square * min(ratios.values()) > hopeless:
                 break
             if count >= _LEAST_COMPARED and (work > _COMPARING or is_over()):
                 break

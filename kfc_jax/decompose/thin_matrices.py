@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
@@ -62,7 +62,7 @@ def low_rank(
         u = matrix @ vh.T
     columns_and_rows = KroneckerStructure((KroneckerTerm(((rows, 1), (1, columns)), rank),))
     ((u, v),) = with_learnable_zeros([canonical([u.T, vh])], columns_and_rows, matrix, dtype)
-    u, v = (jnp.asarray(np.asarray(a, dtype)) for a in (u.T, v))
+    u, v = (jax.device_put(np.asarray(a, dtype)) for a in (u.T, v))
     difference = matrix - np.asarray(u, np.float64) @ np.asarray(v, np.float64)
     report = DecompositionReport.of(
         kernel, difference, structure.num_parameters, statistics=statistics, started=started
