@@ -12,6 +12,8 @@ plan and by every strategy, low rank of the same size, and other libraries' laye
     --peers= --peers_python=...   no peers; or an environment of their own
     --against=REVISION            also this library at an earlier revision
     --calibrate --costs=FILE      instead, measure this machine's constants for the planner
+    --planning                    instead, time plans of a compression (`planning.json` and
+                                  `planning.md`); --planning_cases=mlp --repeats=1: some of it
 
 Functions are compiled ahead, then timed in turns. Every peer is in a process of its own, which
 computes only in its turn, after a pause in which thread pools come to rest: OpenMP's threads spin
@@ -35,9 +37,11 @@ from experiments.benchmarking import (
     RANKS,
     SHAPES,
     Options,
+    PlanningOptions,
     all_cases,
     calibrate,
     run,
+    run_planning,
 )
 from experiments.system import command_line
 
@@ -62,6 +66,11 @@ _SECONDS = flags.DEFINE_float(
 )
 _CALIBRATE = flags.DEFINE_bool("calibrate", False, "Measure the planner's constants instead.")
 _COSTS = flags.DEFINE_string("costs", "runs/costs.json", "With --calibrate: file to write.")
+_PLANNING = flags.DEFINE_bool("planning", False, "Time plans of a compression instead.")
+_PLANNING_CASES = flags.DEFINE_list(
+    "planning_cases", list(PlanningOptions().cases), "With --planning: cases of made-up kernels."
+)
+_REPEATS = flags.DEFINE_integer("repeats", 3, "With --planning: how often each plan is made.")
 
 _QUICK_VALUES = {
     "shapes": ["4096x4096"],
@@ -79,6 +88,10 @@ def main(argv: list[str]) -> None:
             calibrate(_path(_COSTS.value))
             return
         out = _path(_OUT.value)
+        if _PLANNING.value:
+            run_planning(_planning_options(), out)
+            print((out / "planning.md").read_text())
+            return
         run(_options(), out)
     print((out / "summary.md").read_text().split("## Cases")[0].split("## Targets")[1])
     print(f"{time.monotonic() - start:.0f} s; all numbers and pictures are in {out}")
@@ -108,8 +121,18 @@ def _options() -> Options:
         peers_python=_PEERS_PYTHON.value,
         against=_AGAINST.value,
         seconds=values["seconds"],
-        command=shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]]),
+        command=_command(),
     )
+
+
+def _planning_options() -> PlanningOptions:
+    return PlanningOptions(
+        _PLANNING_CASES.value, _AGAINST.value, _REPEATS.value, command=_command()
+    )
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]])
 
 
 def _whole_numbers(flag: str, texts: list[str]) -> list[int]:

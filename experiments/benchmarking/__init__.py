@@ -5,6 +5,7 @@
 - `NETWORKS`: the networks whose whole training steps can be timed.
 - `LIBRARIES`: other libraries whose layers can be timed beside ours.
 - `calibrate`: measures this machine's constants for the planner.
+- `run_planning`, `PlanningOptions`: how long plans of a compression take.
 
 Every name is imported when it is first used: a peer is timed in a process, and perhaps an
 environment, that has no JAX, and whose module lies in this folder.
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from experiments.benchmarking.cases import BATCHES, PASSES, RANKS, SHAPES, all_cases
     from experiments.benchmarking.networks import NETWORKS
     from experiments.benchmarking.peer_layers import LIBRARIES
+    from experiments.benchmarking.planning import PlanningOptions, run_planning
     from experiments.benchmarking.runner import Options, run
 
 __all__ = [
@@ -30,9 +32,11 @@ __all__ = [
     "RANKS",
     "SHAPES",
     "Options",
+    "PlanningOptions",
     "all_cases",
     "calibrate",
     "run",
+    "run_planning",
 ]
 
 _MODULES = {
@@ -40,7 +44,9 @@ _MODULES = {
     "LIBRARIES": "peer_layers",
     "NETWORKS": "networks",
     "Options": "runner",
+    "PlanningOptions": "planning",
     "run": "runner",
+    "run_planning": "planning",
 }
 
 

@@ -6,30 +6,26 @@ come into question. With weights, the estimate assumes that the second moment is
 product. One measured rank then rescales the estimates of all ranks.
 
 Small kernels are estimated at every shape. For others a search finds which shapes to estimate, and
-the estimates are sketches (`kfc_jax.decompose.ShapeErrors`).
+the estimates are sketches (`kfc_jax.decompose.ShapeErrors`). How an error is found is for
+`KernelErrors` to know.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeGuard
 
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from kfc_jax.compress.kernel_energies import KernelEnergies
+from kfc_jax.compress.kernel_errors import Errors, KernelErrors, fits_shortly, share_at
+from kfc_jax.compress.known_errors import Known
 from kfc_jax.compress.plan import LayerPlan
-from kfc_jax.compress.progress import Progress
 from kfc_jax.compress.shape_search import search, undominated
 from kfc_jax.compress.shapes_at_ranks import ShapeAtRanks, shapes_at_ranks
-from kfc_jax.decompose import (
-    InputStatistics,
-    RankErrors,
-    ShapeErrors,
-    WeightedFits,
-    decompose_kernel,
-    errors_at_ranks,
-)
+from kfc_jax.decompose import InputStatistics, RankErrors
 from kfc_jax.structures import (
     DenseStructure,
     KroneckerStructure,
@@ -39,10 +35,7 @@ from kfc_jax.structures import (
     read_layer_structure,
 )
 
-Known = tuple[
-    Int[np.ndarray, "options 2"], Int[np.ndarray, " options"], Float[np.ndarray, " options"]
-]
-Known = tuple[
+Listed = tuple[
     Int[np.ndarray, "options 2"], Int[np.ndarray, " options"], Float[np.ndarray, " options"]
 ]
 Choice = tuple[int, int]  # the index of the shape, and the rank; (-1, 0) leaves the layer
@@ -58,11 +51,8 @@ _LAST_SWEEPS, _LAST_TOLERANCE = 20, 2e-3  # of the choice, where not all sweeps 
 _NEAR = 0.2  # of a rank: where the error of one tells that of another
 _COMPARING = 2**32  # of the work of sweeps for one kernel, after which few shapes are compared
 _LEAST_COMPARED = 4
-
-
-def _fits_shortly(structure: LayerStructure) -> TypeGuard[KroneckerStructure]:
-    """Whether a structure is one that `WeightedFits` takes."""
-    return isinstance(structure, KroneckerStructure) and not structure.is_padded
+_ENOUGH = 4  # shapes compared, before others count as hopeless
+_HOPELESS = 4.0  # times the best true squared error: estimates above it are not compared
 
 
 class KernelOptions:
@@ -72,7 +62,7 @@ class KernelOptions:
       path: the path of the layer.
       size: the number of entries of the kernel.
       min_cost: the lowest cost of any option.
-      keeps: whether matrices stay in memory from question to question; it is for the caller to set.
+      errors: what finds the errors.
     """
 
     def __init__(
@@ -80,12 +70,14 @@ class KernelOptions:
         path: str,
         kernel: Float[Array | np.ndarray, "inputs features"],
         weights: Callable[[], InputStatistics] | None,
+        name: str,
         *,
         cost: Callable[[LayerStructure], int],
         method: str,
         structure: str | None,
         min_matrix_rank: float,
         max_shapes: int,
+        known: Known,
     ) -> None:
         """Lists the options, without computing anything.
 
@@ -93,28 +85,29 @@ class KernelOptions:
           path: the path of the layer.
           kernel: the kernel ``(inputs, features)``.
           weights: returns what the output's error is weighted by; None: the kernel's error counts.
-            It is asked again rather than that large matrices of many layers are kept.
+          name: the name of this kernel in ``known``.
           cost: what a structure costs.
           method: one of `methods()`.
           structure: the text form of the only option, or None.
           min_matrix_rank: the fraction of the full matrix rank that the kernel must be able to
             have.
           max_shapes: the largest number of shapes to try where that is costly.
+          known: the errors that are known, to which what is found is added.
         """
-        self.path, self._kernel, self._find_weights = path, kernel, weights
+        self.path = path
         self._weighted = weights is not None
         self._size: tuple[int, int] = (kernel.shape[0], kernel.shape[1])
         self._cost, self._max_shapes = cost, max_shapes
         self.size = math.prod(self._size)
         self._is_small, self._is_large = self.size <= _SMALL, self.size > _LARGE
+        dtype = np.float64 if self._is_small and not self._is_large else np.float32
+        self.errors = KernelErrors(kernel, weights, dtype, known, name)
         # Estimates that the true errors are at most; to measure such kernels takes minutes.
         self._has_bounds = self._is_large and not self._weighted
         self._squares: dict[int, Float[np.ndarray, " ranks"]] = {}  # of ranks 1, 2, ...
         self._estimated: set[int] = set()  # shapes whose estimates a measurement can correct
-        self._known: set[int] = set()  # shapes whose errors at all ranks are true ones
-        self.keeps = False
-        self._seen: InputStatistics | None = None
-        self._fits: WeightedFits | None = None
+        self._known: dict[int, RankErrors] = {}  # shapes whose errors at all ranks are true ones
+        self._factors: dict[int, float] = {}  # by which estimates were corrected
         self._measured: dict[Choice, LayerPlan] = {}
         self._families: Sequence[ShapeAtRanks] = ()
         self._fixed = structure
@@ -132,18 +125,23 @@ class KernelOptions:
             return self._cost(read_layer_structure(self._fixed or DenseStructure.kind, *self._size))
         return choice[1] * self._families[choice[0]].unit
 
-    def estimate(self, limit: int | None, likely: int, progress: Progress, share: float) -> None:
+    @property
+    def is_too_small(self) -> bool:
+        """Whether there is no structure that makes the kernel smaller and faster."""
+        return self._fixed is None and not self._families
+
+    def estimate(self, limit: int | None, likely: int, is_over: Callable[[], bool]) -> None:
         """Estimates the error of options that cost at most ``limit``.
 
         Args:
           limit: the highest cost; None: any.
           likely: about what the kernel will cost; where not all shapes are tried, those that are
             good at about this cost are.
-          progress: what is told how many shapes were tried of the largest number.
-          share: the share of the time after which no more are tried than is necessary.
+          is_over: whether no more shapes are to be tried than is necessary.
         """
         if self._fixed is not None:
-            self._measured[LEFT] = self._fit(read_layer_structure(self._fixed, *self._size))
+            structure = read_layer_structure(self._fixed, *self._size)
+            self._measured[LEFT] = self._plan_of(structure, self.errors.decomposed(structure))
         affordable = {}
         for index, family in enumerate(self._families):
             max_rank = family.max_rank
@@ -152,27 +150,20 @@ class KernelOptions:
             if max_rank >= family.min_rank:
                 affordable[index] = max_rank
         if self._is_small or self._is_large:
-            dtype = np.float32 if self._is_large else np.float64
-            found = ShapeErrors(self._kernel, self._weights(), dtype=dtype)
             for index in self._sample(list(affordable)) if self._is_large else affordable:
                 structure = self._families[index].structure
-                if isinstance(structure, (KroneckerStructure, LowRankStructure)):
-                    self._keep(index, found.all_values(structure, affordable[index]))
-                else:
-                    self._keep(index, self._own_errors(index, affordable[index]))
+                self._keep(index, self.errors.all_values(structure, affordable[index]))
         elif affordable:
-            self._search(affordable, likely, lambda: progress.is_over(share))
-        progress.advance(self.size)
+            self._search(affordable, likely, is_over)
 
     def _search(
         self, affordable: Mapping[int, int], likely: int, is_over: Callable[[], bool]
     ) -> None:
         """Estimates the errors of shapes that a search finds, and of all other kinds' shapes."""
-        found = ShapeErrors(self._kernel, self._weights())
 
         def estimate(index: int) -> Float[np.ndarray, " levels"]:
-            family, max_rank = self._families[index], affordable[index]
-            self._keep(index, found.sketched(family.structure, max_rank))
+            structure = self._families[index].structure
+            self._keep(index, self.errors.sketched(structure, affordable[index]))
             return self._squares_at([level * likely for level in _LEVELS], index)
 
         kronecker, shapes = [], []
@@ -181,10 +172,8 @@ class KernelOptions:
             if isinstance(structure, KroneckerStructure):
                 kronecker.append(index)
                 shapes.append(structure.terms[0].shapes)
-            elif isinstance(structure, LowRankStructure):
-                estimate(index)
             else:
-                self._keep(index, self._own_errors(index, affordable[index]))
+                estimate(index)
         if kronecker:
             units = np.array([self._families[i].unit for i in kronecker])
             ranks = np.array([affordable[i] for i in kronecker])
@@ -192,11 +181,6 @@ class KernelOptions:
             kept = undominated(firsts, seconds, units, ranks)
             tries = max(self._max_shapes, _SKETCHED // self.size)
             search(firsts[kept], lambda i: estimate(kronecker[kept[i]]), tries, is_over)
-
-    def _own_errors(self, index: int, max_rank: int) -> RankErrors:
-        """Returns the errors of a shape of a kind that has registered how they are found."""
-        structure, seen = self._families[index].structure, self._weights()
-        return errors_at_ranks(structure, self._kernel, max_rank, statistics=seen)
 
     def _squares_at(self, costs: Sequence[float], index: int) -> Float[np.ndarray, " costs"]:
         """Returns the squared errors of a shape at costs, infinite where it has no rank so low."""
@@ -208,8 +192,10 @@ class KernelOptions:
         self._squares[index] = found.squares
         if not found.are_exact:
             self._estimated.add(index)
+        elif self._has_values(index):
+            self._known[index] = found
 
-    def compare(self, cost: int, progress: Progress) -> None:
+    def compare(self, cost: int, is_over: Callable[[], bool]) -> None:
         """Corrects the estimates of the most promising shapes by a few sweeps, at this cost.
 
         Estimates of all other shapes are corrected as those were in the mean. Does nothing where
@@ -222,18 +208,24 @@ class KernelOptions:
             family, squares = self._families[index], self._squares[index]
             rank = min(max(family.min_rank, cost // family.unit), len(squares))
             at_cost.append((float(squares[rank - 1]), index, rank))
+        exact = self._squares.keys() - self._estimated
+        true = [self._squares_at([cost], index)[0] for index in exact]
+        hopeless = _HOPELESS * min(true, default=math.inf)
         work, ratios = 0.0, {}
         for count, (square, index, rank) in enumerate(sorted(at_cost)[: self._max_shapes]):
-            if count >= _LEAST_COMPARED and (work > _COMPARING or progress.is_over()):
+            if len(ratios) >= _ENOUGH and square * min(ratios.values()) > hopeless:
+                break
+            if count >= _LEAST_COMPARED and (work > _COMPARING or is_over()):
                 break
             work += (rank * self._size[0]) ** 2 + self.size * rank
-            plan = self._short_fit(self._structure((index, rank)))
-            self._correct((index, rank), plan.error)
-            ratios[index] = plan.error**2 / max(square, 1e-12)
+            _, error = self.errors.after_sweeps(self._structure((index, rank)), _FEW_SWEEPS)
+            assert error is not None  # as it is weighted
+            self._correct((index, rank), error)
+            ratios[index] = error**2 / max(square, 1e-12)
         if ratios:
             self._scale(self._estimated - ratios.keys(), float(np.median(list(ratios.values()))))
 
-    def known(self, *, measured: bool, nearly: bool) -> Known:
+    def known(self, *, measured: bool, nearly: bool) -> Listed:
         """Returns the options ``(shape, rank)``, their costs and their squared errors.
 
         All of them, or only those of which the error is known, or a bound of it; with ``nearly``
@@ -271,7 +263,9 @@ class KernelOptions:
             ranks = [rank for known, rank in self._measured if known == index]
             if nearly and any(abs(rank - choice[1]) <= _NEAR * choice[1] for rank in ranks):
                 return False
-            self._measured[choice] = self._short_fit(self._structure(choice))
+            structure = self._structure(choice)
+            errors = self.errors.after_sweeps(structure, _FEW_SWEEPS)
+            self._measured[choice] = self._plan_of(structure, errors)
             ratio = self._correct(choice, self._measured[choice].error)
             # By so much the estimates of the others are off at about this cost, too.
             self._scale(self._estimated - {known for known, _ in self._measured}, ratio)
@@ -279,28 +273,64 @@ class KernelOptions:
         if self._has_values(index):
             # All ranks take as long as one: others of the same shape may be chosen next.
             structure = self._families[index].structure
-            errors = ShapeErrors(self._kernel, self._weights())
-            values = errors.all_values(structure, len(self._squares[index]))
+            values = self.errors.all_values(structure, len(self._squares[index]))
             self._squares[index] = values.squares
-            self._known.add(index)
+            self._known[index] = values
             return True
-        self._measured[choice] = self._fit(self._structure(choice))
+        structure = self._structure(choice)
+        self._measured[choice] = self._plan_of(structure, self.errors.decomposed(structure))
         self._correct(choice, self._measured[choice].error)
         return True
 
     def plan(self, choice: Choice) -> LayerPlan:
-        """Returns the plan of an option, with its true errors."""
+        """Returns the plan of an option, with its true errors, and what they are beside others."""
+        return dataclasses.replace(self._plan(choice), energies=self._energies(choice))
+
+    def _plan(self, choice: Choice) -> LayerPlan:
         index, rank = choice
-        is_short = self._fits_in_short(choice)
-        if choice in self._measured and not is_short:
+        if choice != LEFT and self._fits_in_short(choice):
+            structure = self._structure(choice)
+            errors = self.errors.after_sweeps(structure, _LAST_SWEEPS, _LAST_TOLERANCE)
+            return self._plan_of(structure, errors)
+        if choice in self._measured:
             return self._measured[choice]
-        if is_short:
-            return self._short_fit(self._structure(choice), _LAST_SWEEPS, _LAST_TOLERANCE)
-        is_true = index in self._known and self._squares[index][rank - 1] > _LITTLE
-        if is_true and not self._weighted:
-            error = math.sqrt(self._squares[index][rank - 1])
-            return LayerPlan(self.path, *self._size, str(self._structure(choice)), error)
-        return self._measured.setdefault(choice, self._fit(self._structure(choice)))
+        known = self._known.get(index)
+        if known is not None and known.squares[rank - 1] > _LITTLE:
+            error = math.sqrt(known.squares[rank - 1])
+            if not self._weighted:
+                return self._plan_of(self._structure(choice), (error, None))
+            if known.kernel_squares is not None:
+                of_kernel = math.sqrt(known.kernel_squares[rank - 1])
+                return self._plan_of(self._structure(choice), (of_kernel, error))
+        structure = self._structure(choice)
+        return self._plan_of(structure, self.errors.decomposed(structure))
+
+    def _energies(self, choice: Choice) -> KernelEnergies | None:
+        """Returns what is kept at the size of an option, at half the size where it is left."""
+        parameters = self.size // 2
+        if choice != LEFT:
+            parameters = self._structure(choice).num_parameters
+        kept: dict[int, float] = {}
+        low_rank = None
+        for index, squares in self._squares.items():
+            structure = self._families[index].structure
+            share = share_at(1 - squares, parameters / structure.num_parameters)
+            if isinstance(structure, KroneckerStructure):
+                kept[index] = max(0.0, share)
+            elif isinstance(structure, LowRankStructure):
+                low_rank = share
+        if not kept:
+            return None
+        best = max(kept, key=kept.__getitem__)
+        structure = self._families[best].structure
+        assert isinstance(structure, KroneckerStructure)
+        shares, count = self.errors.random_shares(structure)
+        # To no higher rank than the kernel's.
+        shares = shares[: len(self._squares[best])]
+        random = share_at(shares, parameters / structure.num_parameters)
+        # Estimates for weights that are no Kronecker product are off for both by as much.
+        random = 1 - min(1.0, (1 - random) * self._factors.get(best, 1.0))
+        return KernelEnergies(parameters, count, kept[best], random, low_rank)
 
     def _has_values(self, index: int) -> bool:
         """Whether the true errors of a shape are singular values, which are found soon."""
@@ -315,43 +345,7 @@ class KernelOptions:
         """Whether an option is measured by a few sweeps, as a full decomposition takes too long."""
         if choice == LEFT or self._is_small or self._is_large or not self._weighted:
             return False
-        return _fits_shortly(self._structure(choice))
-
-    def _short_fit(
-        self, structure: LayerStructure, sweeps: int = _FEW_SWEEPS, tolerance: float = 0.0
-    ) -> LayerPlan:
-        """Fits the kernel by a few sweeps."""
-        fits = self._short_fits() if _fits_shortly(structure) else None
-        if fits is not None and _fits_shortly(structure):
-            errors = fits.errors(structure, sweeps, tolerance)
-            if errors[1] > _LITTLE:
-                return LayerPlan(self.path, *self._size, str(structure), *errors)
-        return self._fit(structure, max_sweeps=sweeps)
-
-    def _short_fits(self) -> WeightedFits | None:
-        if self._fits is None and (weights := self._weights()) is not None:
-            dtype = np.float64 if self._is_small else np.float32
-            self._fits = WeightedFits(self._kernel, weights, dtype=dtype)
-        return self._fits
-
-    def _weights(self) -> InputStatistics | None:
-        """Returns what the output's error is weighted by; None: the kernel's error counts."""
-        if self._seen is not None or self._find_weights is None:
-            return self._seen
-        found = self._find_weights()
-        if self.keeps:
-            self._seen = found
-        return found
-
-    @property
-    def kept_bytes(self) -> int:
-        """About how much memory it takes to keep what is found of the kernel and its weights."""
-        return 16 * self._size[0] ** 2 + 8 * self.size if self._weighted else 0
-
-    def release(self) -> None:
-        """Forgets what a later question finds again, unless it is to be kept."""
-        if not self.keeps:
-            self._fits = None
+        return fits_shortly(self._structure(choice))
 
     def _sample(self, indices: list[int]) -> list[int]:
         """Returns `max_shapes` shapes: half of them the smallest, the others evenly spread."""
@@ -368,21 +362,21 @@ class KernelOptions:
         if estimate <= 1e-12 or error <= 0:
             return 1.0
         factor = float(error**2 / estimate)
-        self._squares[index] = self._squares[index] * factor
+        self._scale_one(index, factor)
         return factor
 
     def _scale(self, indices: Iterable[int], factor: float) -> None:
         """Scales the estimates of shapes of two factors."""
         for index in indices:
             if isinstance(self._families[index].structure, KroneckerStructure):
-                self._squares[index] = self._squares[index] * factor
+                self._scale_one(index, factor)
 
-    def _fit(self, structure: LayerStructure, **options: Any) -> LayerPlan:
-        """Decomposes the kernel."""
-        _, report = decompose_kernel(structure, self._kernel, statistics=self._weights(), **options)
-        inputs, features = self._size
-        errors = report.relative_error, report.output_error
-        return LayerPlan(self.path, inputs, features, str(structure), *errors)
+    def _scale_one(self, index: int, factor: float) -> None:
+        self._squares[index] = self._squares[index] * factor
+        self._factors[index] = factor * self._factors.get(index, 1.0)
+
+    def _plan_of(self, structure: LayerStructure, errors: Errors) -> LayerPlan:
+        return LayerPlan(self.path, *self._size, str(structure), *errors)
 
     def _structure(self, choice: Choice) -> LayerStructure:
         return self._families[choice[0]].structure.with_rank(choice[1])

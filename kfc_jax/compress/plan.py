@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from kfc_jax.compress.kernel_energies import KernelEnergies
 from kfc_jax.compress.layer_statistics import check_paths
 from kfc_jax.compress.model_layers import MATRIX, Layer, ModelLayers, dense_layers, layer_at
 from kfc_jax.structures import DenseStructure, LayerStructure, read_layer_structure
@@ -36,6 +37,9 @@ class LayerPlan:
       rows: the axes that together are the inputs.
       is_table: whether rows are looked up, as in an embedding.
       axis_names: the names of the array's axes, if it was in a box that has them.
+      is_too_small: whether no structure that the plan may choose makes it smaller and faster.
+      energies: whether the kernel has the structure, beside what a random kernel has; None where
+        the plan compared no Kronecker products.
 
     Raises:
       ValueError: if the structure cannot be read or does not fit the kernel.
@@ -53,6 +57,8 @@ class LayerPlan:
     rows: tuple[int, ...] = (0,)
     is_table: bool = False
     axis_names: tuple[Any, ...] = ()
+    is_too_small: bool = False
+    energies: KernelEnergies | None = None
 
     @classmethod
     def of(cls, layer: Layer, structure: LayerStructure | str) -> LayerPlan:
@@ -247,16 +253,27 @@ class CompressionPlan:
             f"per example {self.flops:,} of {self.dense_flops:,}; total error {self.error:.4f}"
             + (f"; budget {self.budget}" if self.budget else "")
         )
+        for layer in self.layers:
+            if layer.is_too_small:
+                lines.append(f"{layer.path}: too small, no structure makes it smaller and faster")
+            elif layer.energies is not None:
+                at = f" (at {layer.energies.parameters:,} parameters)"
+                lines.append(
+                    f"{layer.path}: {layer.energies}{at if layer.method == 'dense' else ''}"
+                )
         return "\n".join(lines)
 
 
 def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """Returns fields as JSON has them, with tuples for its lists."""
+    """Returns a layer's fields as JSON has them, with tuples for its lists."""
 
     def as_tuple(value: Any) -> Any:
         return tuple(map(as_tuple, value)) if isinstance(value, list) else value
 
-    return {name: as_tuple(value) for name, value in fields.items()}
+    found = {name: as_tuple(value) for name, value in fields.items()}
+    if (energies := found.get("energies")) is not None:
+        found["energies"] = KernelEnergies(**energies)
+    return found
 
 
 Structures = CompressionPlan | Mapping[str, str | LayerStructure]

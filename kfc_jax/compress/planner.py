@@ -11,8 +11,11 @@ that of its output, otherwise that of its kernel.
 from __future__ import annotations
 
 import fnmatch
+import functools
+import itertools
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +24,7 @@ import numpy as np
 
 from kfc_jax.compress.allocation import least_cost, least_error
 from kfc_jax.compress.budget import ERROR, FLOPS, Budget
+from kfc_jax.compress.known_errors import Known, fingerprint, known_errors
 from kfc_jax.compress.layer_options import LayerOptions
 from kfc_jax.compress.layer_statistics import (
     Statistics,
@@ -28,12 +32,13 @@ from kfc_jax.compress.layer_statistics import (
     sees_nothing,
     weights_of,
 )
-from kfc_jax.compress.model_layers import ModelLayers, dense_layers
+from kfc_jax.compress.model_layers import Layer, ModelLayers, dense_layers
 from kfc_jax.compress.options import LEFT, Choice, KernelOptions
 from kfc_jax.compress.plan import CompressionPlan
 from kfc_jax.compress.progress import Progress
 from kfc_jax.compress.rules import Rules, resolve_rules
 from kfc_jax.compress.shapes_at_ranks import methods
+from kfc_jax.compress.tasks import Task, answers
 from kfc_jax.structures import DenseStructure, LayerStructure, LowRankStructure
 
 _MAX_ROUNDS = 12
@@ -58,6 +63,7 @@ def plan_compression(
     max_shapes: int = 32,
     seconds: float | None = None,
     progress: Callable[[str], None] | None = None,
+    reuse: Known | str | os.PathLike[str] | None = None,
 ) -> CompressionPlan:
     """Chooses a structure for every dense layer, so that the total error is as small as it can be.
 
@@ -111,6 +117,11 @@ def plan_compression(
       progress: what is called with a line of text, every five seconds, about how far it is and the
         time that is left. Default: nothing is told in the first five seconds, then the lines are
         printed to the standard error stream.
+      reuse: a dictionary, or the path of a file (``errors.npz``), that keeps the errors that are
+        found, for plans of the same layers with another budget or other rules. A plan takes from it
+        what it needs, and is the same as without. What was found of other kernels, or with other
+        statistics, is never taken. Of kernels above four million entries the leading singular
+        values are found to as many as the budget needs, so that estimates may differ by 0.1%.
 
     Raises:
       ValueError: if the budget cannot be met (the message names the smallest one that can), a
@@ -139,43 +150,70 @@ def plan_compression(
         if not is_open or any(fnmatch.fnmatchcase(path, pattern) for pattern in exclude):
             fixed.setdefault(path, dense)
 
-    options = []
     for path, layer in layers.items():
         if fixed.get(path) != dense and sees_nothing(layer, statistics):
             _log.warning("Layer %s has seen nothing but zeros: it is left dense.", path)
             fixed[path] = dense
-        weights = weights_of(layer, None if fixed.get(path) == dense else statistics)
-        kernels = [
-            KernelOptions(
-                path,
-                kernel,
-                find_weights,
-                cost=_flops if budget.kind == FLOPS else _parameters,
-                method=method,
-                structure=fixed.get(path),
-                min_matrix_rank=0.0 if method == LowRankStructure.kind else min_matrix_rank,
-                max_shapes=max_shapes,
+    common: dict[str, Any] = {
+        "cost": _flops if budget.kind == FLOPS else _parameters,
+        "method": method,
+        "min_matrix_rank": 0.0 if method == LowRankStructure.kind else min_matrix_rank,
+        "max_shapes": max_shapes,
+    }
+    with known_errors(reuse) as known:
+        options = []
+        for path, layer in layers.items():
+            seen = None if fixed.get(path) == dense else statistics
+            names = _names(layer, seen, is_lasting=reuse is not None)
+            kernels = zip(layer.each_matrix(), weights_of(layer, seen), names, strict=True)
+            of_layer: dict[str, Any] = {"structure": fixed.get(path), "known": known, **common}
+            options.append(
+                LayerOptions(layer, [KernelOptions(path, *each, **of_layer) for each in kernels])
             )
-            for kernel, find_weights in zip(layer.each_matrix(), weights, strict=True)
-        ]
-        options.append(LayerOptions(layer, kernels))
+        return _plan(options, layers, budget, method, Progress(seconds, progress))
+
+
+def _plan(
+    options: Sequence[LayerOptions],
+    layers: ModelLayers,
+    budget: Budget,
+    method: str,
+    clock: Progress,
+) -> CompressionPlan:
+    """Chooses of the options."""
     other = sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(layers.params)) - sum(
         math.prod(layer.kernel.shape) for layer in layers.values()
     )
     limit = None if budget.kind == ERROR else _kernel_limit(budget, options, layers, other)
-    clock, memory = Progress(seconds, progress), 0
+    memory = 0
     for option in sorted(options, key=lambda option: option.kept_bytes):
         memory += option.kept_bytes
         option.keep_found(memory <= _MEMORY)
     _estimate(options, limit, clock)
     chosen = _choose(options, budget, limit, clock)
-    plans = []
     clock.begin("the choice measured", sum(option.size for option in options))
-    for option, choice in zip(options, chosen, strict=True):
-        plans.append(option.plan(choice))
-        option.release()
-        clock.advance(option.size)
+    of_each = _asked(
+        [option.planning(choice) for option, choice in zip(options, chosen, strict=True)], clock
+    )
+    plans = (option.plan(found) for option, found in zip(options, of_each, strict=True))
     return CompressionPlan(tuple(plans), other, str(budget), method)
+
+
+def _names(layer: Layer, statistics: Statistics | None, *, is_lasting: bool) -> list[str]:
+    """Returns names for a layer's kernels; lasting ones are the same in another plan."""
+    matrices = layer.each_matrix()
+    if not is_lasting:
+        return [f"{layer.path} {index}" for index in range(len(matrices))]
+    given = None if statistics is None or layer.is_table else statistics[layer.path]
+    of_each = given if isinstance(given, list) else [given] * len(matrices)
+    has_bias = layer.bias is not None
+    return [fingerprint(*each, has_bias) for each in zip(matrices, of_each, strict=True)]
+
+
+def _asked(tasks: Sequence[list[Task]], clock: Progress) -> list[list[Any]]:
+    """Returns the answers to what is asked of the kernels of every layer."""
+    found = iter(answers([task for of_layer in tasks for task in of_layer], clock))
+    return [list(itertools.islice(found, len(of_layer))) for of_layer in tasks]
 
 
 def _estimate(options: Sequence[LayerOptions], limit: int | None, clock: Progress) -> None:
@@ -184,15 +222,13 @@ def _estimate(options: Sequence[LayerOptions], limit: int | None, clock: Progres
     kept = _LIKELY_SHARE if limit is None else min(1.0, limit / max(1, left))
     sizes = sum(option.size for option in options)
     clock.begin(f"the errors of the shapes of {len(options)} kernels", sizes)
-    least, done = sum(option.min_cost for option in options), 0
+    least, done, tasks = sum(option.min_cost for option in options), 0, []
     for option in options:
         done += option.size
-        option.estimate(
-            None if limit is None else limit - least + option.min_cost,
-            math.ceil(kept * option.cost_of(LEFT)),
-            clock,
-            _ESTIMATING * done / sizes,
-        )
+        most = None if limit is None else limit - least + option.min_cost
+        is_over = functools.partial(clock.is_over, _ESTIMATING * done / sizes)
+        tasks.append(option.estimating(most, math.ceil(kept * option.cost_of(LEFT)), is_over))
+    _asked(tasks, clock)
 
 
 def _choose(
@@ -221,21 +257,19 @@ def _choose(
         return []
     sizes = sum(option.size for option in options)
     clock.begin(f"the shapes of {len(options)} kernels compared", sizes)
-    for option, choice in zip(options, allocate()[0], strict=True):
-        option.compare(option.cost_of(choice), clock)
-        option.release()
-        clock.advance(option.size)
+    costs = [option.cost_of(c) for option, c in zip(options, allocate()[0], strict=True)]
+    _asked(
+        [o.comparing(cost, clock.is_over) for o, cost in zip(options, costs, strict=True)], clock
+    )
     for count in range(_MAX_ROUNDS):
         chosen, hoped = allocate()
         if clock.is_over():
             return chosen
         clock.begin(f"choice {count + 1} of at most {_MAX_ROUNDS} measured", sizes)
-        news = []
-        for option, choice in zip(options, chosen, strict=True):
-            news.append(option.measure(choice, nearly=nearly))
-            option.release()
-            clock.advance(option.size)
-        if not any(news):
+        news = _asked(
+            [o.measuring(c, nearly=nearly) for o, c in zip(options, chosen, strict=True)], clock
+        )
+        if not any(map(any, news)):
             return chosen
         try:
             chosen, reached = allocate(measured=True)
@@ -268,14 +302,18 @@ def _kernel_limit(
 
 def _other_remedy(options: Sequence[LayerOptions], layers: ModelLayers) -> str:
     """Returns what else helps beside a larger budget."""
-    kept = [o.path for o in options if o.min_cost == math.prod(layers[o.path].kernel.shape)]
-    if kept:
+    left = [o for o in options if o.min_cost == math.prod(layers[o.path].kernel.shape)]
+    if kept := [option.path for option in left if not option.is_too_small]:
         return f", or let more layers be replaced ({', '.join(kept)})."
+    small = ""
+    if left:
+        paths = ", ".join(option.path for option in left)
+        small = f"; {paths}: too small for any structure to make them smaller"
     if layers.is_traced:
-        return "; there is nothing else in the model that can be replaced."
+        return f"{small}; there is nothing else in the model that can be replaced."
     return (
-        "; layers were found by their names alone, so give the plan find_layers(model, ...), which "
-        "may find more."
+        f"{small}; layers were found by their names alone, so give the plan "
+        "find_layers(model, ...), which may find more."
     )
 
 

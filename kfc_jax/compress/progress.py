@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -29,6 +30,7 @@ class Progress:
         self._started = self._stage_started = time.monotonic()
         self._told = self._started if report is None else -QUIET_SECONDS
         self._stage, self._total, self._done = "", 1.0, 0.0
+        self._lock = threading.Lock()  # kernels are worked on at once
 
     def is_over(self, share: float = 1.0) -> bool:
         """Whether this share of the time has passed."""
@@ -41,6 +43,10 @@ class Progress:
 
     def advance(self, work: float) -> None:
         """Tells that so much more of the stage's work is done."""
+        with self._lock:
+            self._advance(work)
+
+    def _advance(self, work: float) -> None:
         self._done += work
         now = time.monotonic()
         if now - self._told < QUIET_SECONDS or self._done <= 0:

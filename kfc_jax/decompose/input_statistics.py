@@ -32,6 +32,7 @@ class InputStatistics:
 
     second_moment: Float[np.ndarray, "inputs inputs"]
     mean: Float[np.ndarray, " inputs"] | None = None
+    _has_covariance: bool = dataclasses.field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         moment = checked_moment(self.second_moment)
@@ -72,9 +73,17 @@ class InputStatistics:
         """
         if self.mean is None:
             return self
+        variances = np.diag(self.second_moment) - self.mean**2
+        if variances.sum() <= 1e-12 * np.trace(self.second_moment):
+            return self
         covariance = self.second_moment - np.outer(self.mean, self.mean)
-        varies = np.trace(covariance) > 1e-12 * np.trace(self.second_moment)
-        return InputStatistics(covariance) if varies else self
+        if not self._has_covariance:
+            checked_moment(covariance)
+            object.__setattr__(self, "_has_covariance", True)  # it is not checked again
+        found = object.__new__(InputStatistics)
+        for name, value in (("second_moment", covariance), ("mean", None)):
+            object.__setattr__(found, name, value)
+        return found
 
     def reordered(self, order: Int[np.ndarray, " inputs"]) -> InputStatistics:
         """Returns the statistics of the inputs in another order."""

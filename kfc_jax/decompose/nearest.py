@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 import time
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -113,7 +113,7 @@ def nearest_kronecker_sum(
         terms = with_learnable_zeros([canonical(v) for v in terms], structure, kernel, dtype)
     factors = [
         [
-            jnp.asarray(np.asarray(v.reshape(term.rank, n, m), dtype))  # no conversion to compile
+            jax.device_put(np.asarray(v.reshape(term.rank, n, m), dtype))  # nothing to compile
             for v, (n, m) in zip(vectors, term.shapes, strict=True)
         ]
         for term, vectors in zip(structure.terms, terms, strict=True)

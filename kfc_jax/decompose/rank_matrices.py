@@ -24,12 +24,18 @@ from kfc_jax.structures import (
 )
 
 _KEPT_ENTRIES = 2**25
+_ROUGH = 1e-3  # of a factor of the moment, where estimates in float32 come of it
+_PIECE = 1024  # entries that are summed up in the type of the matrix
 
 Matrix = Float[np.ndarray, "rows columns"]
 
 
 class RankMatrices:
-    """The matrices of one kernel for many shapes; what they share is computed once."""
+    """The matrices of one kernel for many shapes; what they share is computed once.
+
+    Attributes:
+      moment: the second moment of what the layer sees; None without statistics.
+    """
 
     def __init__(
         self,
@@ -44,7 +50,7 @@ class RankMatrices:
         Shapes share transformed kernels by the rows of their factors; so many entries are kept.
         """
         self._kernel = np.asarray(kernel, dtype)
-        self._moment = second_moment_of(statistics, len(self._kernel))
+        self.moment = second_moment_of(statistics, len(self._kernel))
         self._energy = _energy(self._kernel)
         self._max_kept = max(1, kept_entries // self._kernel.size)
         self._kept: dict[tuple[tuple[int, int], int], Matrix] = {}
@@ -64,23 +70,23 @@ class RankMatrices:
             raise NotImplementedError(f"{type(structure).__name__} has no such matrix.")
         (term,) = structure.terms
         matrix = self._padded(term.inputs, term.features)
-        if self._moment is not None:
+        if self.moment is not None:
             rows = (term.shapes[0][0], term.shapes[1][0])
             matrix = self._weighted(rows, term.features)
-        return rearrange(matrix, term.shapes), self._moment is None and not structure.is_padded
+        return rearrange(matrix, term.shapes), self.moment is None and not structure.is_padded
 
     def energy_of(self, matrix: Matrix) -> float:
         """Returns the squared Frobenius norm of one of the matrices."""
-        return self._energy if self._moment is None else _energy(matrix)
+        return self._energy if self.moment is None else _energy(matrix)
 
     @functools.cached_property
     def _output_energies(self) -> Matrix:
         """The kernel as outputs see it: a matrix with the singular values of ``x @ kernel``."""
-        if self._moment is None:
+        if self.moment is None:
             return self._kernel
         dtype = self._kernel.dtype
         kernel = self._kernel.astype(np.float64)
-        return output_root(self._moment, kernel).astype(dtype)
+        return output_root(self.moment, kernel).astype(dtype)
 
     def _padded(self, rows: int, columns: int) -> Matrix:
         if (rows, columns) == self._kernel.shape:
@@ -109,7 +115,7 @@ class RankMatrices:
         padding = (0, rows[0] * rows[1] - len(self.weights))
         weights = np.pad(self.weights, (padding, padding)) if padding[1] else self.weights
         shape = KroneckerTerm(((rows[0], 1), (rows[1], 1))).shapes
-        tolerance = 1e-8 if weights.dtype == np.float64 else 1e-4
+        tolerance = 1e-8 if weights.dtype == np.float64 else _ROUGH
         if len(self._roots) == self._max_kept:
             del self._roots[next(iter(self._roots))]
         self._roots[rows] = kronecker_roots(weights, shape, tolerance)
@@ -118,11 +124,14 @@ class RankMatrices:
     @functools.cached_property
     def weights(self) -> Matrix:
         """The second moment with a little of the identity, which counts the kernel's own error."""
-        assert self._moment is not None  # who asks for them knows
-        return shrunk(self._moment, DEFAULT_SHRINKAGE).astype(self._kernel.dtype)
+        assert self.moment is not None  # who asks for them knows
+        return shrunk(self.moment, DEFAULT_SHRINKAGE).astype(self._kernel.dtype)
 
 
 def _energy(matrix: Matrix) -> float:
-    """Returns the squared Frobenius norm, the rows summed up in float64."""
-    rows = (np.vdot(row, row) for row in matrix)
-    return float(sum(map(float, rows)))
+    """Returns the squared Frobenius norm, short pieces of it summed up in float64."""
+    entries = matrix.ravel()
+    whole = len(entries) - len(entries) % _PIECE
+    pieces = entries[:whole].reshape(-1, _PIECE)
+    rest = float(np.vdot(entries[whole:], entries[whole:]))
+    return float(np.einsum("ij,ij->i", pieces, pieces).sum(dtype=np.float64)) + rest

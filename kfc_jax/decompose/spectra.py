@@ -18,8 +18,10 @@ from jaxtyping import Array, Float
 from kfc_jax.decompose.blas_threads import one_thread
 from kfc_jax.decompose.fit_sum import NOTHING_LEFT, check_kernel, to_float64, to_tensor
 from kfc_jax.decompose.input_statistics import InputStatistics, Samples
+from kfc_jax.decompose.random_kernel import random_shares
 from kfc_jax.decompose.rank_matrices import RankMatrices
-from kfc_jax.decompose.spectral_sketch import sketched_energies
+from kfc_jax.decompose.spectral_sketch import MIN_SIDE, sketched_energies
+from kfc_jax.decompose.thin_matrices import low_rank_squares
 from kfc_jax.decompose.truncated_svd import leading_singular
 from kfc_jax.structures import (
     KroneckerStructure,
@@ -30,7 +32,7 @@ from kfc_jax.structures import (
 )
 
 _GRAM_SIDE = 2048  # a matrix's shorter side up to which all singular values are found
-_SKETCH_SIDE = 64  # a matrix's shorter side up to which a sketch would save nothing
+_SKETCH_SIDE = MIN_SIDE
 _MAX_RANK = 256  # of larger ones
 _ROUGH = 1e-3  # relative tolerance of the squared errors of larger ones
 
@@ -112,10 +114,12 @@ class RankErrors:
     Attributes:
       squares: the squared relative errors ``(ranks,)``, float64, which never rise.
       are_exact: whether they are those of the decompositions; otherwise they are estimates.
+      kernel_squares: with statistics, those of the kernel itself, where they are known.
     """
 
     squares: Float[np.ndarray, " ranks"]
     are_exact: bool
+    kernel_squares: Float[np.ndarray, " ranks"] | None = None
 
 
 @functools.singledispatch
@@ -178,13 +182,33 @@ class ShapeErrors:
         dtype: Any = np.float32,
     ) -> None:
         """Takes the kernel, what the layer sees, and the type to compute in."""
+        self._kernel = kernel
         self._matrices = RankMatrices(kernel, statistics, dtype)
 
     def all_values(self, structure: LayerStructure, max_rank: int) -> RankErrors:
         """Returns what `errors_at_ranks` does, from all singular values, or the leading ones."""
         with one_thread(structure.dense_parameters):
+            moment = self._matrices.moment
+            if isinstance(structure, LowRankStructure) and moment is not None:
+                squares, own = low_rank_squares(self._kernel, moment)
+                return RankErrors(squares[:max_rank], True, own[:max_rank])
             matrix, is_exact = self._matrices.of(structure)
             return RankErrors(_squares(matrix, max_rank), is_exact)
+
+    def random_shares(
+        self, structure: KroneckerStructure
+    ) -> tuple[Float[np.ndarray, " ranks"], float]:
+        """Returns which part of its energy a random kernel keeps at the ranks of a shape, about.
+
+        It is a kernel of this size with the same statistics, which are taken for a Kronecker
+        product; the numbers are normal ones from a fixed seed. The second result is how many
+        entries of equal weight vary as much by chance.
+        """
+        (term,) = structure.terms
+        rows = (term.shapes[0][0], term.shapes[1][0])
+        with one_thread():
+            roots = None if self._matrices.moment is None else self._matrices.roots(rows)
+            return random_shares(term, roots)
 
     def sketched(self, structure: LayerStructure, max_rank: int) -> RankErrors:
         """Returns estimates within about a percent, until little is left, in little time.
@@ -217,5 +241,5 @@ def _squares(matrix: Float[np.ndarray, "p q"], max_rank: int) -> Float[np.ndarra
         _, values, _ = leading_singular(matrix, max_rank, tolerance=_ROUGH)
     # Summed in float64 whatever the type: what the leading values leave is a small difference.
     norm = float(np.sqrt(np.einsum("ij,ij->", matrix, matrix, dtype=np.float64)))
-    leading = Spectrum(values[:max_rank].astype(np.float64), norm)
-    return leading.relative_errors[1:] ** 2
+    leading = Spectrum(values.astype(np.float64), norm)
+    return leading.relative_errors[1 : max_rank + 1] ** 2

@@ -11,6 +11,9 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
+MIN_SIDE = 64
+"""A matrix's shorter side up to which a sketch would save nothing."""
+
 _BLOCK = 8  # vectors that are multiplied at once
 _STEPS = 6
 _CONVERGED = 0.05  # of a value: what its residual may be to count as one value of its own

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 
-import jax.numpy as jnp
+import jax
 import numpy as np
+import scipy.linalg
 from jaxtyping import Array, Float
 
 from kfc_jax.decompose.fit_sum import check_kernel, to_float64
 from kfc_jax.decompose.fit_term import canonical
 from kfc_jax.decompose.input_statistics import InputStatistics, Samples, second_moment_of
 from kfc_jax.decompose.report import DecompositionReport
-from kfc_jax.decompose.second_moment import output_root
+from kfc_jax.decompose.second_moment import moment_root, output_root
 from kfc_jax.decompose.truncated_svd import leading_singular
 from kfc_jax.decompose.unneeded import with_learnable_zeros
 from kfc_jax.structures import KroneckerStructure, KroneckerTerm, LowRankStructure
+
+_ROUNDING = 1e-14  # of the largest energy: a direction of less is one of rounding
 
 
 def low_rank(
@@ -59,9 +62,35 @@ def low_rank(
         u = matrix @ vh.T
     columns_and_rows = KroneckerStructure((KroneckerTerm(((rows, 1), (1, columns)), rank),))
     ((u, v),) = with_learnable_zeros([canonical([u.T, vh])], columns_and_rows, matrix, dtype)
-    u, v = (jnp.asarray(np.asarray(a, dtype)) for a in (u.T, v))
+    u, v = (jax.device_put(np.asarray(a, dtype)) for a in (u.T, v))
     difference = matrix - np.asarray(u, np.float64) @ np.asarray(v, np.float64)
     report = DecompositionReport.of(
         kernel, difference, structure.num_parameters, statistics=statistics, started=started
     )
     return (u, v), report
+
+
+def low_rank_squares(
+    kernel: Float[Array | np.ndarray, "inputs features"], moment: Float[np.ndarray, "inputs inputs"]
+) -> tuple[Float[np.ndarray, " ranks"], Float[np.ndarray, " ranks"]]:
+    """Returns the squared relative errors of `low_rank` at all ranks, of the output and the kernel.
+
+    Args:
+      kernel: the dense kernel ``(inputs, features)``.
+      moment: the second moment of the layer's inputs.
+    """
+    matrix = to_float64(kernel)
+    if matrix.shape[1] <= matrix.shape[0]:
+        energies, right = scipy.linalg.eigh(matrix.T @ (moment @ matrix), check_finite=False)
+        kept = np.square(matrix @ right).sum(0)
+    else:
+        outputs = moment_root(moment) @ matrix
+        energies, left = scipy.linalg.eigh(outputs @ outputs.T, check_finite=False)
+        # Right vectors are the outputs' products with the left ones, of these squared lengths.
+        known = energies > _ROUNDING * energies[-1]
+        kept = np.square((matrix @ outputs.T) @ left).sum(0)
+        kept = np.divide(kept, energies, out=np.zeros_like(kept), where=known)
+    energies = np.maximum(energies, 0)
+    total, of_kernel = energies.sum(), np.vdot(matrix, matrix)
+    left_over = np.append(np.cumsum(energies)[:-1][::-1], 0.0) / (total or 1.0)
+    return left_over, np.maximum(1 - np.cumsum(kept[::-1]) / (of_kernel or 1.0), 0.0)
