@@ -61,8 +61,8 @@ def _short(found: Sequence[Row]) -> Iterator[str]:
         verdict = "**missed**" if row.excess > 0 else "reached"
         yield (
             f"{verdict}: `{row.model}`, `auto` at a half of the parameters, is "
-            f"{_difference(row.to_dense, row.task)} above dense; at most "
-            f"{TARGETS[row.task]:g} {_unit(row.task)} may be lost"
+            f"{_difference(row.to_dense, row.task)} above dense; it may be "
+            f"{TARGETS[row.task]:g}{'%' if row.task == 'text' else ' point'}"
         )
     others = [row for row in found if row.budget and row.method != LOW_RANK]
     for row in sorted(others, key=lambda row: -_or_zero(row.to_low_rank.mean)):
@@ -213,10 +213,6 @@ def _value(value: float, task: str) -> str:
     return f"{value:.4f}" if task == "text" else f"{value:.2%}"
 
 
-def _unit(task: str) -> str:
-    return "% of the loss" if task == "text" else "points"
-
-
 def _difference(difference: Difference, task: str) -> str:
     if not difference.seeds:
         return ""
@@ -238,6 +234,8 @@ def _origin(results: Sequence[Result]) -> str:
         "data": {f"{result.task} {result.data}" for result in results},
     }.items():
         lines.append(f"- {name}: {'; '.join(sorted(values))}")
+    seeds = ", ".join(str(seed) for seed in sorted({result.seed for result in results}))
+    lines.append(f"- command: `python -m experiments.any_model`; seeds {seeds}")
     seconds = sum(sum(result.seconds.values()) for result in results)
     lines.append(f"- {len(results)} runs, {seconds / 60:.0f} minutes in all")
     return "\n".join(lines)
