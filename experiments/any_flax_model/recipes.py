@@ -52,7 +52,7 @@ class Recipe:
     steps: int
     batch: int
     learning_rate: float
-    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    rates: tuple[float, ...] = (5e-4, 2e-3, 8e-3)
     weight_decay: float = 0.05
     max_shift: int = 2
     samples: int = 1024

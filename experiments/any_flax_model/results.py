@@ -80,8 +80,8 @@ class Result:
       before: on the test part, the loss and the share of wrong classes before the training.
       after: and after it.
       learning_rate: of the training.
-      validation: the measure of the task on the validation part, by the learning rates that were
-        tried; empty where the rate was known.
+      validation: the loss on the validation part, by the learning rates that were tried; empty
+        where the rate was known.
       steps: of the training.
       layers: what became of the layers; of a compressed model.
       plan_error: the total error that the plan kept small.
