@@ -70,7 +70,7 @@ class Recipe:
 _RECIPES = {
     "mixer": Recipe("digits", Sizes(features=64, depth=4, width=128), 1200, 64, 2e-3),
     "vit": Recipe("digits", Sizes(features=64, depth=4, width=128), 1500, 64, 2e-3),
-    "decoder": Recipe("text", Sizes(features=64, depth=4, width=256), 1500, 32, 3e-3, samples=256),
+    "decoder": Recipe("text", Sizes(features=64, depth=4, width=256), 1000, 32, 3e-3, samples=256),
 }
 MODELS = tuple(f"{name}_{api}" for name in _RECIPES for api in (_LINEN, _NNX))
 """The names of the models."""
