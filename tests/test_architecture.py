@@ -78,7 +78,7 @@ def test_structures_need_no_jax():
         assert not roots & {"jax", "flax", "optax", "numpy", "jaxtyping"}, path
 
 
-COMMANDS = ("train", "compress", "sweep", "report", "benchmark", "publish")
+COMMANDS = ("train", "compress", "sweep", "report", "benchmark", "publish", "any_model")
 ROOMS = {  # what each one may import, besides itself and the doors of `kfc_jax`
     "config": (),
     "system": (),
@@ -90,6 +90,7 @@ ROOMS = {  # what each one may import, besides itself and the doors of `kfc_jax`
     "reporting": ("config", "system", "runs"),
     "publishing": ("config", "system", "runs", "models", "data", "training", "reporting"),
     "benchmarking": ("config", "system", "runs", "models", "training", "reporting"),
+    "any_flax_model": ("system", "runs", "data", "reporting"),
 }
 EXPERIMENTS = ROOT / "experiments"
 FOLDERS = sorted(door.parent for door in EXPERIMENTS.rglob("*/__init__.py"))

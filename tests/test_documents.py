@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 DOCUMENTS = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")), RESULTS / "README.md"]
 WITH_TABLES = [
-    path for path in DOCUMENTS if re.search("^<!-- (table|claims) ", path.read_text(), re.M)
+    path for path in DOCUMENTS if re.search("^<!-- (table|claims|summary) ", path.read_text(), re.M)
 ]
 KEPT = tomllib.loads((RESULTS / "index.toml").read_text())
 COMMANDS = sorted(

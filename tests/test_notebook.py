@@ -94,3 +94,42 @@ def test_it_runs_and_its_compressed_model_is_smaller(stored, run, pytestconfig):
     assert found["interpreter"] == sys.executable
     assert found["folder"] == str(pytestconfig.rootpath)
     assert not found["left"]
+
+
+# What the notebook on other models has found when it ends, counted from the arrays.
+FOUND_OF_MODELS = """
+import json
+
+print(json.dumps({
+    "sizes": [sum(a.size for a in jax.tree.leaves(params)) for params in (dense, small)],
+    "nnx_sizes": [
+        sum(a.size for a in jax.tree.leaves(nnx.state(module, nnx.Param)))
+        for module in (encoder, small_encoder)
+    ],
+    "losses": [dense_loss, loss_before, loss_after],
+    "distances": [distances[0], distances[-1]],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def stored_of_models(pytestconfig):
+    """The notebook on other models as it is kept."""
+    return nbformat.read(pytestconfig.rootpath / "docs" / "compress_any_model.ipynb", as_version=4)
+
+
+def test_the_one_on_other_models_is_stored_without_what_a_run_leaves(stored_of_models):
+    test_it_is_stored_without_what_a_run_leaves(stored_of_models)
+
+
+def test_the_one_on_other_models_halves_them_and_wins_back_what_was_lost(
+    stored_of_models, run, pytestconfig
+):
+    done = run(with_cell(stored_of_models.cells, FOUND_OF_MODELS), pytestconfig.rootpath / "docs")
+    found = json.loads(printed(done.cells[-1]))
+    for dense, small in (found["sizes"], found["nnx_sizes"]):
+        assert 0.4 * dense < small <= 0.5 * dense
+    error, before, after = found["losses"]
+    assert error < after < before
+    assert after - error < 0.5 * (before - error)
+    assert found["distances"][1] < 0.5 * found["distances"][0]

@@ -10,6 +10,10 @@ of them, or of all:
 
     <!-- claims results/claims.toml: kfc-2 kfc-8 -->
     <!-- claims results/claims.toml: all -->
+
+Runs whose folder has a `summary.md` give the text below one of its headings:
+
+    <!-- summary results/any_model: What falls short -->
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from experiments.reporting.pages import tables
 from experiments.reporting.trials import read_runs
 from experiments.system import write_file
 
-_BEGIN = re.compile(r"<!-- (table|claims) ([^:\n]+): ([^\n]+?) -->\n")
+_BEGIN = re.compile(r"<!-- (table|claims|summary) ([^:\n]+): ([^\n]+?) -->\n")
 _END = "<!-- end of table -->"
 _ONLY = ", rows with "
 
@@ -46,8 +50,8 @@ def filled(document: str | os.PathLike[str]) -> str:
 
     Raises:
       ValueError: if there is no mark, a mark has no end, its folders hold no finished trials or
-        those of several data sets or models, there is no such table, row or claim, or the claims
-        cannot be checked.
+        those of several data sets or models, there is no such table, row, claim or heading, or the
+        claims cannot be checked.
       OSError: if the document cannot be read.
     """
     path = Path(document).expanduser()
@@ -63,9 +67,9 @@ def filled(document: str | os.PathLike[str]) -> str:
         _, end, after = rest.partition(_END)
         if not end:
             raise ValueError(f"{path}: the table {folders}: {name} has no {_END} below it.")
-        if what == "claims":
-            lines = "\n".join(_claims(path, folders, name))
-            text += f"<!-- claims {folders}: {name} -->\n\n{lines}\n\n{_END}{after}"
+        if what != "table":
+            lines = {"claims": _claims, "summary": _section}[what](path, folders, name)
+            text += f"<!-- {what} {folders}: {name} -->\n\n{lines}\n\n{_END}{after}"
             continue
         if folders not in made:
             made[folders] = _tables(path, folders)
@@ -83,7 +87,7 @@ def filled(document: str | os.PathLike[str]) -> str:
     return text
 
 
-def _claims(document: Path, file: str, names: str) -> list[str]:
+def _claims(document: Path, file: str, names: str) -> str:
     verdicts = {v.claim.id: v for v in check_claims(document.parent / file)}
     wanted = list(verdicts) if names == "all" else names.split()
     if unknown := [name for name in wanted if name not in verdicts]:
@@ -91,7 +95,19 @@ def _claims(document: Path, file: str, names: str) -> list[str]:
             f"{document}: {file} has no claim {', '.join(unknown)}; take some of "
             f"{', '.join(verdicts)}."
         )
-    return claims_table([verdicts[name] for name in wanted])
+    return "\n".join(claims_table([verdicts[name] for name in wanted]))
+
+
+def _section(document: Path, folder: str, heading: str) -> str:
+    """Returns what a summary has below a heading."""
+    _, *sections = (document.parent / folder / "summary.md").read_text().split("\n## ")
+    found = dict(section.split("\n", 1) for section in sections)
+    if heading not in found:
+        raise ValueError(
+            f"{document}: the summary in {folder} has no heading {heading!r}; take one of "
+            f"{', '.join(found)}."
+        )
+    return found[heading].strip()
 
 
 def _tables(document: Path, folders: str) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@
 - `Picture`: a picture of it.
 - `rates_name`: the name of a picture of learning rates.
 - `summary`: the whole report as Markdown.
+- `table_lines`: one table as lines of Markdown.
 - `tables`: the tables of a comparison as lines of Markdown, by name.
 
 The page is of our own script and style (`report.js`, `report.css`), and no library draws its plot.
@@ -21,7 +22,7 @@ It would have replaced some 250 of our lines, and taken away what the tests in a
 """
 
 from experiments.reporting.pages.html import page
-from experiments.reporting.pages.markdown import summary, tables
+from experiments.reporting.pages.markdown import summary, table_lines, tables
 from experiments.reporting.pages.sections import Part, Picture, rates_name
 
-__all__ = ["Part", "Picture", "page", "rates_name", "summary", "tables"]
+__all__ = ["Part", "Picture", "page", "rates_name", "summary", "table_lines", "tables"]

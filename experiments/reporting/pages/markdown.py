@@ -42,7 +42,7 @@ def _comparison(part: Part) -> list[str]:
     rows = _rows(comparison, split)
     lines = [f"### {_plain(comparison.title)}", ""]
     lines += [*_list(part.headline), "", _picture(part.pictures["tradeoff"])]
-    lines += ["", *_lines(_structures(comparison, rows, split))]
+    lines += ["", *table_lines(_structures(comparison, rows, split))]
     if (left_out := len(comparison.groups) - len(rows)) > 0:
         lines.append(f"\n{left_out} more structures are in the full table.")
     for title, sentences, picture, shown in sections(part):
@@ -51,7 +51,7 @@ def _comparison(part: Part) -> list[str]:
             lines += [*_list(sentences), ""]
         if picture:
             lines += [_picture(picture), ""]
-        lines += [line for table in shown for line in (*_lines(table), "")][:-1]
+        lines += [line for table in shown for line in (*table_lines(table), "")][:-1]
     return [*lines, ""]
 
 
@@ -62,7 +62,7 @@ def tables(comparison: Comparison, split: str) -> dict[str, list[str]]:
         *comparison_tables(comparison, split),
         *(rate_grid(search) for search in learning_rates.rate_searches(comparison)),
     ]
-    return {table.name: _lines(table) for table in found}
+    return {table.name: table_lines(table) for table in found}
 
 
 def _rows(comparison: Comparison, split: str) -> pd.DataFrame:
@@ -91,7 +91,8 @@ def _structures(comparison: Comparison, groups: pd.DataFrame, split: str) -> Tab
     return Table("structures", "Structures", columns, groups)
 
 
-def _lines(table: Table) -> list[str]:
+def table_lines(table: Table) -> list[str]:
+    """Returns the lines of a table."""
     kinds = [column.kind for column in table.columns]
     lines = [_line(table.head), _line("---:" if kind == "number" else "---" for kind in kinds)]
     for cells in table.rows:

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import report
-from experiments.reporting import fill
+from experiments.reporting import fill, filled
 
 MARKED = """# Results
 
@@ -76,3 +76,17 @@ def test_the_command_fills(document, capsys):
     assert report.main([f"--fill={path}"]) == 0
     assert "results.md: 1." in capsys.readouterr().out
     assert "| KFC | `8:16x20*50x25` |" in path.read_text()
+
+
+def test_what_is_below_a_heading_of_a_summary_is_copied(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "summary.md").write_text("# All\n\n## One\n\n| a |\n\n## Two\n\n- b\n")
+    document = tmp_path / "page.md"
+    text = "<!-- summary runs: {} -->\n\n{}\n\n<!-- end of table -->\nrest\n"
+    document.write_text(text.format("Two", "old"))
+    assert filled(document) == text.format("Two", "- b")
+    document.write_text(text.format("One", "old"))
+    assert filled(document) == text.format("One", "| a |")
+    document.write_text(text.format("Three", "old"))
+    with pytest.raises(ValueError, match="no heading 'Three'; take one of One, Two"):
+        filled(document)

@@ -1,0 +1,37 @@
+import functools
+
+import pytest
+
+from experiments.any_flax_model import keep
+from tests.experiments.any_flax_model.small import result
+
+
+@pytest.fixture
+def any_model(run_module):
+    return functools.partial(run_module, "experiments.any_model")
+
+
+def test_tables_of_kept_runs_are_written_anew(any_model, tmp_path):
+    keep(
+        tmp_path,
+        [result("vit_nnx", 0, "dense", value=0.02)]
+        + [result("vit_nnx", 0, method, 0.5, value=0.025) for method in ("auto", "low_rank")],
+    )
+    outcome = any_model("--table", f"--out={tmp_path}")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "- reached: `vit_nnx`, `auto` at a half of the parameters" in outcome.stdout
+    assert "| `vit_nnx` | 0.5 | auto |" in (tmp_path / "summary.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--models=resnet", "error: --models holds 'resnet'; take of mixer_linen"),
+        ("--table", "holds no runs yet"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(any_model, tmp_path, flag, message):
+    outcome = any_model(f"--out={tmp_path / 'out'}", flag)
+    assert outcome.returncode == 1
+    assert message in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
