@@ -239,9 +239,12 @@ def _padded(array: Any, rows: int, columns: int | None = None) -> Any:
 
 
 def to_tensor(kernel: Kernel, term: KroneckerTerm) -> Float[np.ndarray, "*axes"]:
-    """Returns a kernel as a term sees it: padded with zeros and rearranged, always a copy."""
+    """Returns a kernel as a term sees it: padded with zeros and rearranged.
+
+    It is always a copy, and contiguous: of factors with sides of 1, rearranging may give a view.
+    """
     tensor = rearrange(_padded(kernel, term.inputs, term.features), term.shapes)
-    return tensor.copy() if np.shares_memory(tensor, kernel) else tensor
+    return tensor.copy() if np.shares_memory(tensor, kernel) else np.ascontiguousarray(tensor)
 
 
 def residual_of(

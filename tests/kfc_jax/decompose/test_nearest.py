@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kfc_jax import (
@@ -184,7 +184,13 @@ def test_padding_is_free():
     assert error_of(kernel, factors, text) < 1e-6
 
 
+PADDED_VIEW = KroneckerStructure.parse("2:1x1*1x16*27x1+1:2x4*13x4@26x16")
+"""Padded for one term, whose rearranged kernel is a view of what was padded."""
+
+
 @settings(max_examples=25, deadline=None)
+@example(PADDED_VIEW, True, 0)
+@example(PADDED_VIEW, False, 0)
 @given(structures(max_terms=2, max_factors=3, max_rank=3), st.booleans(), st.integers(0, 5))
 def test_any_structure_is_fitted(structure, weighted, seed):
     kernel = gaussian(structure.inputs, structure.features, seed)
