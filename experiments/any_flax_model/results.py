@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from experiments.system import write_file, write_json
+from experiments.system import json_files, write_file
 
 DENSE, FURTHER = "dense", "dense_further"
 """The dense model, and the same trained for a tenth longer, as the compressed ones are."""
@@ -145,7 +145,7 @@ def save(folder: Path, result: Result) -> None:
     """
     path = path_of(folder, result.run)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, dataclasses.asdict(result))
+    json_files.write(path, dataclasses.asdict(result))
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -173,10 +173,8 @@ def keep(folder: Path, results: Iterable[Result]) -> None:
 
 def _read(text: str, path: Path) -> Result:
     try:
-        content = json.loads(text)
-        content["layers"] = [Layer(**layer) for layer in content["layers"]]
-        return Result(**content)
-    except (ValueError, TypeError, KeyError) as error:
+        return json_files.converted(json.loads(text), Result)
+    except ValueError as error:
         raise ValueError(
-            f"{path} is no result of this command ({error!r}): take another --out, or delete it."
+            f"{path} is no result of this command ({error}): take another --out, or delete it."
         ) from error

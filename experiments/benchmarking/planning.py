@@ -18,7 +18,7 @@ from experiments.benchmarking.peer_process import TREE
 from experiments.benchmarking.planning_process import CASES
 from experiments.benchmarking.revisions import checked_out
 from experiments.runs import provenance
-from experiments.system import write_file, write_json
+from experiments.system import json_files, write_file
 
 _ROOT = Path(__file__).parents[2]
 _TIMEOUT = 3600.0
@@ -71,7 +71,7 @@ def run_planning(
         for case in options.cases:
             for weighting in _WEIGHTINGS:
                 results["plans"] += _measured(case, weighting, trees, options.repeats)
-                write_json(out / "planning.json", results)
+                json_files.write(out / "planning.json", results)
                 write_file(out / "planning.md", planning_table(results))
                 say(f"{case}, {weighting}: done")
     return results
