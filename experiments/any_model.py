@@ -3,9 +3,9 @@
 An MLP-Mixer and a vision transformer are trained on 5,000 embedded digits, and a decoder with
 scanned blocks and a tied table of characters on the documents inside Python, each in linen and in
 NNX. Each trained model is compressed to fractions of its parameters by every method, and trained on
-for a tenth of its training; the dense model, too. Of three learning rates for that tenth, each
-model, method and budget gets the one with the least loss on the validation part, with the first
-seed.
+for a tenth of its training, taught by the dense one; the dense model itself, too, by the classes.
+Of three learning rates for that tenth, each model, method and budget gets the one with the least
+loss on the validation part, with the first seed.
 
 Every run leaves a small file in `--out`, and the same command goes on where it was stopped. At the
 end, or by `--table` at any time, `results.jsonl` holds all runs, and `summary.md` the tables.

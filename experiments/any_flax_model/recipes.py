@@ -41,7 +41,8 @@ class Recipe:
       steps: of the dense model's training; each model made of it gets a tenth of them.
       batch: examples of a step.
       learning_rate: the highest one of the schedule.
-      rates: learning rates to choose from for the tenth.
+      rates: learning rates to choose from for the tenth, of which the best for dense models is low
+        and for compressed ones high.
       weight_decay: of all parameters, factors by their product.
       max_shift: pixels by which training images are moved at random.
       samples: examples that the layers are shown before planning.
@@ -52,7 +53,7 @@ class Recipe:
     steps: int
     batch: int
     learning_rate: float
-    rates: tuple[float, ...] = (5e-4, 2e-3, 8e-3)
+    rates: tuple[float, ...] = (1e-3, 4e-3, 1.6e-2)
     weight_decay: float = 0.05
     max_shift: int = 2
     samples: int = 1024

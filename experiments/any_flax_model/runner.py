@@ -178,6 +178,7 @@ class _Bench:
         self._dense: Function | None = None
         self._of_dense: tuple[Evaluation, Training] | None = None
         self._statistics: Any = None
+        self._found: dict[str, Any] = {}  # what plans found, for other budgets and methods
         self._check(done)
 
     def result(self, run: Run, progress: _Progress) -> Result:
@@ -197,7 +198,12 @@ class _Bench:
             start = time.monotonic()
             layers = self._model.find_layers(dense)
             plan = plan_compression(
-                layers, run.budget, method=run.method, statistics=seen, progress=lambda _: None
+                layers,
+                run.budget,
+                method=run.method,
+                statistics=seen,
+                progress=lambda _: None,
+                reuse=self._found,
             )
             seconds["planning"] = time.monotonic() - start
             progress.begin(run, "converting")
@@ -265,7 +271,7 @@ class _Bench:
             if self._of_dense is None:
                 self._of_dense = Evaluation(model), Training(model, self._task, self._recipe)
             return self._of_dense
-        return Evaluation(model), Training(model, self._task, self._recipe)
+        return Evaluation(model), Training(model, self._task, self._recipe, self._trained())
 
     def _trained(self) -> Function:
         """Returns the dense model after its training."""

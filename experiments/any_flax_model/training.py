@@ -35,13 +35,17 @@ class Score:
 class Training:
     """The training of one model, compiled once for all its parameters and learning rates."""
 
-    def __init__(self, model: Function, task: Task, recipe: Recipe):
+    def __init__(
+        self, model: Function, task: Task, recipe: Recipe, teacher: Function | None = None
+    ):
         """Takes a model and what it learns; its parameters do not matter.
 
         The steps of factors are multiplied by the rule, and factors decay as their product; to
-        dense layers this is AdamW.
+        dense layers this is AdamW. With a teacher it learns the teacher's probabilities, which tell
+        more than the classes where there are few steps.
         """
         self._part = jax.tree.map(jnp.asarray, task.train)
+        self._taught_by = None if teacher is None else teacher.params
         optimizer = optax.chain(
             optax.clip_by_global_norm(1.0),
             optax.scale_by_adam(),
@@ -51,11 +55,17 @@ class Training:
         self._new_state = jax.jit(optimizer.init)
 
         @jax.jit
-        def step(params: Any, state: Any, train: Any, key: Any, rate: Any) -> tuple[Any, Any, Any]:
+        def step(
+            params: Any, state: Any, train: Any, key: Any, rate: Any, taught_by: Any
+        ) -> tuple[Any, Any, Any]:
             inputs, targets = task.draw(key, train, recipe.batch)
+            soft = None if teacher is None else jax.nn.softmax(teacher.apply(taught_by, inputs))
 
             def loss(params: Any) -> Any:
-                return _cross_entropies(model.apply(params, inputs), targets).mean()
+                logits = model.apply(params, inputs)
+                if soft is not None:
+                    return optax.softmax_cross_entropy(logits, soft).mean()
+                return _cross_entropies(logits, targets).mean()
 
             value, gradients = jax.value_and_grad(loss)(params)
             updates, state = optimizer.update(gradients, state, params)
@@ -87,7 +97,7 @@ class Training:
         key = jax.random.key(seed)
         for number, rate in enumerate(rates, 1):
             own = jax.random.fold_in(key, number)
-            params, state, _ = self._step(params, state, self._part, own, rate)
+            params, state, _ = self._step(params, state, self._part, own, rate, self._taught_by)
             told(number)
         return params
 
