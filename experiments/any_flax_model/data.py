@@ -50,13 +50,14 @@ class Task:
         return self.name == "text"
 
     def samples(self, number: int, batch: int) -> Iterator[np.ndarray]:
-        """Yields inputs from the start of the training part, in batches."""
+        """Yields inputs from all over the training part, which is in order, in batches."""
         inputs = self.train[0]
         if self.is_text:
             inputs = inputs[:, : inputs.shape[1] // self.context * self.context]
             inputs = inputs.reshape(-1, self.context)
-        for start in range(0, min(number, len(inputs)), batch):
-            yield as_inputs(inputs[start : start + batch])
+        chosen = np.linspace(0, len(inputs) - 1, min(number, len(inputs))).round().astype(int)
+        for start in range(0, len(chosen), batch):
+            yield as_inputs(inputs[chosen[start : start + batch]])
 
     @property
     def context(self) -> int:

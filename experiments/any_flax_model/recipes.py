@@ -43,6 +43,7 @@ class Recipe:
       learning_rate: the highest one of the schedule.
       rates: learning rates to choose from for the tenth, of which the best for dense models is low
         and for compressed ones high.
+      factor_gain: of factors' steps, 1 where a network trains at less than its best learning rate.
       weight_decay: of all parameters, factors by their product.
       max_shift: pixels by which training images are moved at random.
       samples: examples that the layers are shown before planning.
@@ -53,7 +54,8 @@ class Recipe:
     steps: int
     batch: int
     learning_rate: float
-    rates: tuple[float, ...] = (1e-3, 4e-3, 1.6e-2)
+    rates: tuple[float, ...] = (5e-4, 2e-3, 6e-3)
+    factor_gain: float = 1.0
     weight_decay: float = 0.05
     max_shift: int = 2
     samples: int = 1024

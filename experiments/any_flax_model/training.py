@@ -49,7 +49,7 @@ class Training:
         optimizer = optax.chain(
             optax.clip_by_global_norm(1.0),
             optax.scale_by_adam(),
-            kfc_jax.scale_factor_updates(),
+            kfc_jax.scale_factor_updates(recipe.factor_gain),
             kfc_jax.add_decayed_weights(recipe.weight_decay),
         )
         self._new_state = jax.jit(optimizer.init)

@@ -23,15 +23,9 @@ def test_tables_of_kept_runs_are_written_anew(any_model, tmp_path):
     assert "| `vit_nnx` | 0.5 | auto |" in (tmp_path / "summary.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("flag", "message"),
-    [
-        ("--models=resnet", "error: --models holds 'resnet'; take of mixer_linen"),
-        ("--table", "holds no runs yet"),
-    ],
-)
-def test_mistakes_are_told_in_a_line(any_model, tmp_path, flag, message):
-    outcome = any_model(f"--out={tmp_path / 'out'}", flag)
+def test_mistakes_are_told_in_a_line(any_model, tmp_path):
+    outcome = any_model(f"--out={tmp_path / 'out'}", "--models=resnet")
     assert outcome.returncode == 1
-    assert message in outcome.stderr
+    assert outcome.stderr.startswith("error: --models holds 'resnet'; take of mixer_linen, ")
     assert len(outcome.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.any_flax_model.data import as_inputs, load_task
+from experiments.any_flax_model.data import load_task
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,16 @@ def test_the_parts_of_the_digits_are_disjoint_and_drawn_ones_keep_their_labels()
         assert known[np.rint(image * 255).astype(np.uint8).tobytes()] == label
 
 
-def test_samples_are_inputs_of_the_training_part(text):
+def test_samples_are_from_all_over_the_training_part(text):
     samples = list(text.samples(100, 64))
-    assert [len(batch) for batch in samples] == [64, 64]
+    assert [len(batch) for batch in samples] == [64, 36]
     assert (samples[0][0] == text.train[0][0, :64]).all()
-    assert as_inputs(np.full((1, 2), 255, np.uint8)).max() == 1
+    assert (samples[1][-1] == text.train[0][-1, -64:]).all()
+
+    digits = load_task("digits", context=0, max_shift=0)  # which are sorted by class
+    (images,) = digits.samples(50, 50)
+    labels = {image.tobytes(): label for image, label in zip(*digits.train, strict=True)}
+    pixels = np.rint(images * 255).astype(np.uint8)
+    seen = np.bincount([labels[image.tobytes()] for image in pixels], minlength=10)
+    assert seen.tolist() == [5] * 10
+    assert images.max() == 1

@@ -4,9 +4,11 @@ import jax
 import pytest
 
 from experiments.any_flax_model import Options, keep, read_results, runner
+from experiments.any_flax_model.apis import Function
 from experiments.any_flax_model.results import DENSE, FURTHER, path_of
 from experiments.any_flax_model.runner import run_all
 from experiments.any_flax_model.training import Score
+from kfc_jax import convert
 from tests.experiments.any_flax_model import small
 
 OPTIONS = Options(["decoder_linen"], [0, 1], [0.7], ["low_rank"])
@@ -33,9 +35,33 @@ class Size:
         return Score(sum(float(abs(a).sum()) for a in jax.tree.leaves(params)), 0.5)
 
 
+class Matrix:
+    """A model that is one layer."""
+
+    def __init__(self, *_):
+        pass
+
+    def init(self, seed):
+        kernel = jax.random.normal(jax.random.key(seed), (8, 12))
+        return Function(self.apply, {"layer": {"kernel": kernel}})
+
+    def apply(self, params, inputs):
+        raise NotImplementedError
+
+    def find_layers(self, params):
+        return params
+
+    def statistics(self, params, batches):
+        assert list(batches)
+
+    def compressed(self, params, plan, seen):
+        return Function(None, convert(params, plan)[0])
+
+
 @pytest.fixture
 def tiny(monkeypatch):
-    """Tiny models and data in place of those of the comparison."""
+    """A tiny model and tiny data in place of those of the comparison."""
+    monkeypatch.setattr(runner, "model_of", Matrix)
     monkeypatch.setattr(runner, "Training", Shrinks)
     monkeypatch.setattr(runner, "Evaluation", Size)
     monkeypatch.setattr(runner, "recipe_of", lambda model, quick: small.recipe("text"))
