@@ -8,6 +8,11 @@ from jaxtyping import install_import_hook
 
 import tests.runtime_checks
 
+# Before anything imports JAX, also in the processes that tests start: they compile thousands of
+# small programs and run each a few times, so that fast code would cost more than it saves. XLA's
+# passes over a program are the same. With this variable at 0, code is made as for users.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 # Before anything imports the library: every call in the tests then checks the shapes and types that
 # its annotations promise. `structures` holds no arrays, and is called too often to be checked.
 WINGS = [f"kfc_jax.{wing}" for wing in ("product", "decompose", "layers", "nnx", "compress")]

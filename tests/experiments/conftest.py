@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -55,5 +56,18 @@ def run_module(request):
             text=True,
             timeout=300,
         )
+
+    return run
+
+
+@pytest.fixture
+def run_each(run_module):
+    """Runs a module as a command once for every list of arguments; imports are shared by forks."""
+
+    def run(module, runs, *, imports):
+        texts = json.dumps([[str(argument) for argument in arguments] for arguments in runs])
+        done = run_module("tests.experiments.forked_commands", module, ",".join(imports), texts)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [subprocess.CompletedProcess(module, **end) for end in json.loads(done.stdout)]
 
     return run

@@ -29,23 +29,22 @@ def test_a_published_run_has_the_error_of_its_result(run, run_module, tmp_path):
     assert np.mean(np.argmax(logits, -1) != test.labels) == result["test"]["error"]
 
 
-def test_mistakes_are_told_in_a_line(run_module, tmp_path):
+def test_mistakes_are_told_in_a_line(run_each, tmp_path):
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "config.json").write_text("{}")
-    for arguments, message in [
-        ((), "error: flag --out=None"),
-        (("--out=x",), "error: There is one run to publish, and 0 were named: python -m"),
-        (("a", "b", "--out=x"), "error: There is one run to publish, and 2 were named"),
-        (
-            (str(tmp_path / "none"), "--out=x"),
-            "none is no folder; name the --workdir of a finished",
-        ),
-        ((str(tmp_path / "begun"), "--out=x"), "begun holds a run that is not finished"),
-    ]:
-        done = run_module("experiments.publish", *arguments)
-        assert done.returncode == 1
-        assert message in done.stderr
-        assert "Traceback" not in done.stderr
+    cases = {
+        (): "error: flag --out=None",
+        ("--out=x",): "error: There is one run to publish, and 0 were named: python -m",
+        ("a", "b", "--out=x"): "error: There is one run to publish, and 2 were named",
+        (tmp_path / "none", "--out=x"): "none is no folder; name the --workdir of a finished",
+        (tmp_path / "begun", "--out=x"): "begun holds a run that is not finished",
+    }
+    imports = ("experiments.publishing", "experiments.system")
+    ends = run_each("experiments.publish", cases, imports=imports)
+    for end, message in zip(ends, cases.values(), strict=True):
+        assert end.returncode == 1
+        assert message in end.stderr
+        assert "Traceback" not in end.stderr
 
 
 def test_help_shows_how_to_publish_and_to_load(run_module):

@@ -60,17 +60,20 @@ def test_a_dry_run_shows_names_and_commands_and_leaves_nothing(sweep, tmp_path):
     assert not workdir.exists()
 
 
-def test_mistakes_are_told_in_a_line(sweep, tmp_path):
-    workdir = f"--workdir={tmp_path / 'runs'}"
-    broken = tmp_path / "broken.py"
+def test_mistakes_are_told_in_a_line(run_each, tmp_path):
+    broken, tiny = tmp_path / "broken.py", tmp_path / "tiny_sweep.py"
     broken.write_text('BASE = "configs/mnist.py"\ndef sweep(): yield {"model.fc1.rnk": 1}')
-    for flags, config, message in (
-        ((workdir,), "configs/sweeps/none.py", "there is no such sweep config"),
-        ((workdir,), broken, "has no field 'model.fc1.rnk'"),
-        ((workdir, "--filter=nothing"), tmp_path / "tiny_sweep.py", "--filter=nothing fits none"),
-    ):
-        outcome = sweep(*flags, config=config)
-        assert outcome.returncode == 1
-        assert outcome.stderr.startswith("error: ")
-        assert message in outcome.stderr
-        assert len(outcome.stderr.splitlines()) == 1
+    tiny.write_text(SWEEP)
+    cases = {
+        ("--config=configs/sweeps/none.py",): "there is no such sweep config",
+        (f"--config={broken}",): "has no field 'model.fc1.rnk'",
+        (f"--config={tiny}", "--filter=nothing"): "--filter=nothing fits none",
+    }
+    runs = [(*flags, f"--workdir={tmp_path / 'runs'}") for flags in cases]
+    imports = ("experiments.sweeping.running", "experiments.system")
+    ends = run_each("experiments.sweep", runs, imports=imports)
+    for end, message in zip(ends, cases.values(), strict=True):
+        assert end.returncode == 1
+        assert end.stderr.startswith("error: ")
+        assert message in end.stderr
+        assert len(end.stderr.splitlines()) == 1

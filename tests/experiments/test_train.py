@@ -54,7 +54,7 @@ def outcome(process):
     return process.returncode, out, err
 
 
-def test_mistakes_on_the_command_line_are_told_in_a_line(start, tmp_path):
+def test_mistakes_on_the_command_line_are_told_in_a_line(run_each, tmp_path):
     cases = {
         ("--workdir=x",): "flag --config=None: Flag --config must have a value",
         ("--config=configs/mnist.py",): "flag --workdir=None: Flag --workdir must have a value",
@@ -76,12 +76,12 @@ def test_mistakes_on_the_command_line_are_told_in_a_line(start, tmp_path):
             "layer fc1: Structure '8:28x32*28x32' gives a kernel of 784x1024"
         ),
     }
-    processes = {arguments: start(*arguments) for arguments in cases}
-    for arguments, message in cases.items():
-        code, _, err = outcome(processes[arguments])
-        assert code != 0, arguments
-        assert message in err, arguments
-        assert "Traceback" not in err, arguments
+    imports = ("experiments.system", "experiments.training")
+    ends = run_each("experiments.train", cases, imports=imports)
+    for (arguments, message), end in zip(cases.items(), ends, strict=True):
+        assert end.returncode != 0, arguments
+        assert message in end.stderr, arguments
+        assert "Traceback" not in end.stderr, arguments
 
 
 def test_help_tells_what_to_type(start):

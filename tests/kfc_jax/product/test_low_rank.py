@@ -42,7 +42,7 @@ def kernels_in(function, *operands) -> list[str]:
     return [line for line in text.splitlines() if 'custom_call_target="kfc_thin' in line]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.integers(1, 70),
     st.integers(1, 150),
