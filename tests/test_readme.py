@@ -24,7 +24,7 @@ PYTHON = {name: blocks("python", text) for name, text in GUIDES.items()}
 # A page that tells how to do a thing is one session.
 PYTHON |= {
     path.name: ["".join(blocks("python", path.read_text()))]
-    for path in ROOT.glob("docs/how_to/*.md")
+    for path in (ROOT / "docs/compression.md", *ROOT.glob("docs/how_to/*.md"))
 }
 SHELL = "\n".join(blocks("bash", README))
 
