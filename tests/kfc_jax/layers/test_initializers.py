@@ -1,3 +1,5 @@
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from kfc_jax.layers.initializers import factor_initializer
 from tests.kfc_jax.reference import dense_kernel, key
 
 init = nn.initializers
+FAST_CODE = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
 
 
 def draw(structure, kernel_init, rng, dtype=jnp.float32):
@@ -32,9 +35,14 @@ def draw(structure, kernel_init, rng, dtype=jnp.float32):
 
 def sample(structure, kernel_init, count=200, seed=0):
     """Draws ``count`` sets of factors; every array gets a leading axis."""
-    # Not vmap: two batched QR decompositions at once can stall the CPU backend (orthogonal).
-    keys = jax.random.split(key(seed), count)
-    return jax.lax.map(lambda rng: draw(structure, kernel_init, rng), keys)
+
+    # So many draws that fast code pays, which the other tests do without (see tests/conftest.py).
+    @functools.partial(jax.jit, compiler_options=FAST_CODE)
+    def draw_each(keys):
+        # Not vmap: two batched QR decompositions at once can stall the CPU backend (orthogonal).
+        return jax.lax.map(lambda rng: draw(structure, kernel_init, rng), keys)
+
+    return draw_each(jax.random.split(key(seed), count))
 
 
 def kernels(structure, samples):
