@@ -83,13 +83,18 @@ class LayerOptions:
         for kernel in self._kernels:
             kernel.errors.keeps = keeps
 
-    def front(self, *, measured: bool, nearly: bool) -> tuple[Front, Int[np.ndarray, "options 2"]]:
-        """Returns the options' front and what its choices mean.
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of structures among the options."""
+        return self._kernels[0].kinds
 
-        All options, or only those of which the error is known, or a bound of it; with ``nearly``
-        also those next to them.
-        """
-        found = [kernel.known(measured=measured, nearly=nearly) for kernel in self._kernels]
+    def front(
+        self, *, measured: bool, nearly: bool, kind: str | None = None
+    ) -> tuple[Front, Int[np.ndarray, "options 2"]]:
+        """Returns the front of the options that `KernelOptions.known` lists, and their meaning."""
+        found = [
+            kernel.known(measured=measured, nearly=nearly, kind=kind) for kernel in self._kernels
+        ]
         if len(found) == 1:
             choices, costs, squares = found[0]
             return Front.of(costs, squares), choices

@@ -225,19 +225,31 @@ class KernelOptions:
         if ratios:
             self._scale(self._estimated - ratios.keys(), float(np.median(list(ratios.values()))))
 
-    def known(self, *, measured: bool, nearly: bool) -> Listed:
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of structures among the options."""
+        return {family.structure.kind for family in self._families}
+
+    def known(self, *, measured: bool, nearly: bool, kind: str | None = None) -> Listed:
         """Returns the options ``(shape, rank)``, their costs and their squared errors.
 
         All of them, or only those of which the error is known, or a bound of it; with ``nearly``
-        also those next to them.
+        also those next to them; of one kind, if it is given, and what leaves the kernel.
         """
+
+        def is_asked_for(index: int) -> bool:
+            return kind in (None, self._families[index].structure.kind)
+
         measured_at: dict[int, list[int]] = {}
-        for index, rank in self._measured:
+        plans = {c: p for c, p in self._measured.items() if c == LEFT or is_asked_for(c[0])}
+        for index, rank in plans:
             measured_at.setdefault(index, []).append(rank)
-        choices = [np.array(list(self._measured), int).reshape(-1, 2)]
-        costs = [np.array([self.cost_of(choice) for choice in self._measured], int)]
-        squares = [np.array([plan.error**2 for plan in self._measured.values()])]
+        choices = [np.array(list(plans), int).reshape(-1, 2)]
+        costs = [np.array([self.cost_of(choice) for choice in plans], int)]
+        squares = [np.array([plan.error**2 for plan in plans.values()])]
         for index, values in self._squares.items():
+            if not is_asked_for(index):
+                continue
             family, at = self._families[index], measured_at.get(index, [])
             ranks = np.arange(family.min_rank, len(values) + 1)
             if measured and not self._has_bounds and index not in self._known:

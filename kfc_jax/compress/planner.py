@@ -10,6 +10,7 @@ that of its output, otherwise that of its kernel.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
 import itertools
@@ -39,7 +40,12 @@ from kfc_jax.compress.progress import Progress
 from kfc_jax.compress.rules import Rules, resolve_rules
 from kfc_jax.compress.shapes_at_ranks import methods
 from kfc_jax.compress.tasks import Task, answers
-from kfc_jax.structures import DenseStructure, LayerStructure, LowRankStructure
+from kfc_jax.structures import (
+    DenseStructure,
+    KroneckerStructure,
+    LayerStructure,
+    LowRankStructure,
+)
 
 _MAX_ROUNDS = 12
 _NEGLIGIBLE = 3e-3  # of the total error or cost: for less it is not worth measuring more
@@ -190,13 +196,15 @@ def _plan(
         memory += option.kept_bytes
         option.keep_found(memory <= _MEMORY)
     _estimate(options, limit, clock)
-    chosen = _choose(options, budget, limit, clock)
-    clock.begin("the choice measured", sum(option.size for option in options))
-    of_each = _asked(
-        [option.planning(choice) for option, choice in zip(options, chosen, strict=True)], clock
-    )
-    plans = (option.plan(found) for option, found in zip(options, of_each, strict=True))
-    return CompressionPlan(tuple(plans), other, str(budget), method)
+    found = []
+    for chosen in _choose(options, budget, limit, clock):
+        clock.begin("the choice measured", sum(option.size for option in options))
+        of_each = _asked(
+            [option.planning(choice) for option, choice in zip(options, chosen, strict=True)], clock
+        )
+        plans = (option.plan(kernels) for option, kernels in zip(options, of_each, strict=True))
+        found.append(CompressionPlan(tuple(plans), other, str(budget), method))
+    return min(found, key=lambda plan: plan.error)
 
 
 def _names(layer: Layer, statistics: Statistics | None, *, is_lasting: bool) -> list[str]:
@@ -233,34 +241,46 @@ def _estimate(options: Sequence[LayerOptions], limit: int | None, clock: Progres
 
 def _choose(
     options: Sequence[LayerOptions], budget: Budget, limit: int | None, clock: Progress
-) -> list[Choice]:
-    """Allocates by what is known, finds the truth about what was chosen, and so on."""
-    nearly = limit is not None  # a bound of the error is kept for sure
+) -> list[list[Choice]]:
+    """Returns choices of which the one with the least error is to be taken.
 
-    def allocate(*, measured: bool = False) -> tuple[list[Choice], float]:
-        """Returns the choices, and what they should keep small: their error, or their cost."""
-        fronts, choices = zip(
-            *(option.front(measured=measured, nearly=nearly) for option in options), strict=True
-        )
-        indices = least_cost(fronts, budget.value) if limit is None else least_error(fronts, limit)
-        chosen = []
-        total = 0.0
-        for option, front, of_layer, i in zip(options, fronts, choices, indices, strict=True):
-            chosen.append((int(of_layer[i, 0]), int(of_layer[i, 1])))
-            if limit is None:
-                total += option.cost_of(chosen[-1])
-            else:
-                total += float(front.squares[front.choices[:, 0] == i][0])
-        return chosen, total if limit is None else math.sqrt(total)
-
+    They are allocated by what is known, the truth about what was chosen is found, and so on. First
+    among Kronecker sums alone, where there are other kinds: their errors are estimates before they
+    are measured, and those of low rank the truth, which would win where it is no better.
+    """
     if not options:
-        return []
-    sizes = sum(option.size for option in options)
-    clock.begin(f"the shapes of {len(options)} kernels compared", sizes)
-    costs = [option.cost_of(c) for option, c in zip(options, allocate()[0], strict=True)]
+        return [[]]
+    allocate = functools.partial(_allocate, options, budget, limit)
+    ways: list[Callable[..., tuple[list[Choice], float]]] = [allocate]
+    if limit is not None and any({KroneckerStructure.kind} < o.kinds for o in options):
+        ways.insert(0, functools.partial(allocate, kind=KroneckerStructure.kind))
+    found = []
+    for way in ways:
+        with contextlib.suppress(ValueError):  # such sums alone may not be small enough
+            if not found:
+                _compare(options, way()[0], clock)
+            found.append(_measured_choice(options, way, limit, clock))
+    return found or [_measured_choice(options, allocate, limit, clock)]
+
+
+def _compare(options: Sequence[LayerOptions], chosen: Sequence[Choice], clock: Progress) -> None:
+    """Corrects the estimates of promising shapes at what the chosen ones cost."""
+    clock.begin(f"the shapes of {len(options)} kernels compared", sum(o.size for o in options))
+    costs = [option.cost_of(choice) for option, choice in zip(options, chosen, strict=True)]
     _asked(
         [o.comparing(cost, clock.is_over) for o, cost in zip(options, costs, strict=True)], clock
     )
+
+
+def _measured_choice(
+    options: Sequence[LayerOptions],
+    allocate: Callable[..., tuple[list[Choice], float]],
+    limit: int | None,
+    clock: Progress,
+) -> list[Choice]:
+    """Returns the choice on which what is allocated and what is measured agree."""
+    sizes = sum(option.size for option in options)
+    nearly = limit is not None  # a bound of the error is kept for sure
     for count in range(_MAX_ROUNDS):
         chosen, hoped = allocate()
         if clock.is_over():
@@ -278,6 +298,32 @@ def _choose(
         if reached <= (1 + _NEGLIGIBLE) * hoped:
             return chosen
     return allocate(measured=True)[0]
+
+
+def _allocate(
+    options: Sequence[LayerOptions],
+    budget: Budget,
+    limit: int | None,
+    *,
+    measured: bool = False,
+    kind: str | None = None,
+) -> tuple[list[Choice], float]:
+    """Returns the choices, and what they should keep small: their error, or their cost."""
+    nearly = limit is not None
+    fronts, choices = zip(
+        *(option.front(measured=measured, nearly=nearly, kind=kind) for option in options),
+        strict=True,
+    )
+    indices = least_cost(fronts, budget.value) if limit is None else least_error(fronts, limit)
+    chosen = []
+    total = 0.0
+    for option, front, of_layer, i in zip(options, fronts, choices, indices, strict=True):
+        chosen.append((int(of_layer[i, 0]), int(of_layer[i, 1])))
+        if limit is None:
+            total += option.cost_of(chosen[-1])
+        else:
+            total += float(front.squares[front.choices[:, 0] == i][0])
+    return chosen, total if limit is None else math.sqrt(total)
 
 
 def _kernel_limit(
