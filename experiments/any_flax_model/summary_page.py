@@ -77,12 +77,19 @@ def _short(found: Sequence[Row]) -> Iterator[str]:
         yield "these are quick runs of tiny models, which say nothing but that all works"
 
 
+def _cell(row: Row) -> dict[str, str]:
+    """Returns what the columns of `_who` show."""
+    return {
+        "model": row.model,
+        "budget": _budget(row),
+        "method": row.method.replace("_", " "),
+    }
+
+
 def _errors(found: Sequence[Row]) -> Table:
     frame = pd.DataFrame(
         {
-            "model": row.model,
-            "budget": _budget(row),
-            "method": row.method.replace("_", " "),
+            **_cell(row),
             "parameters": np.mean([result.parameters for result in row.results]),
             "dense": _value(row.dense, row.task),
             "before": _value(row.before, row.task),
@@ -114,9 +121,7 @@ def _choices(found: Sequence[Row]) -> Table:
     kept = [row for row in found if row.budget]
     frame = pd.DataFrame(
         {
-            "model": row.model,
-            "budget": _budget(row),
-            "method": row.method.replace("_", " "),
+            **_cell(row),
             **_counts(layer for result in row.results for layer in result.layers),
             "error": np.mean([result.plan_error or 0.0 for result in row.results]),
             "rate": ", ".join(sorted({f"{result.learning_rate:g}" for result in row.results})),

@@ -251,16 +251,15 @@ def _choose(
     if not options:
         return [[]]
     allocate = functools.partial(_allocate, options, budget, limit)
-    ways: list[Callable[..., tuple[list[Choice], float]]] = [allocate]
-    if limit is not None and any({KroneckerStructure.kind} < o.kinds for o in options):
-        ways.insert(0, functools.partial(allocate, kind=KroneckerStructure.kind))
     found = []
-    for way in ways:
-        with contextlib.suppress(ValueError):  # such sums alone may not be small enough
-            if not found:
-                _compare(options, way()[0], clock)
-            found.append(_measured_choice(options, way, limit, clock))
-    return found or [_measured_choice(options, allocate, limit, clock)]
+    if limit is not None and any({KroneckerStructure.kind} < o.kinds for o in options):
+        sums_alone = functools.partial(allocate, kind=KroneckerStructure.kind)
+        with contextlib.suppress(ValueError):  # they may not be small enough
+            _compare(options, sums_alone()[0], clock)
+            found.append(_measured_choice(options, sums_alone, limit, clock))
+    if not found:
+        _compare(options, allocate()[0], clock)
+    return [*found, _measured_choice(options, allocate, limit, clock)]
 
 
 def _compare(options: Sequence[LayerOptions], chosen: Sequence[Choice], clock: Progress) -> None:

@@ -42,7 +42,7 @@ class Task:
     num_validation: int
     space: Mapping[str, tuple[float, float]]
     methods: Mapping[str, Overrides]
-    beside_claims: Sequence[str] = ()
+    beside_claims: Sequence[str] = ("frozen",)
 
     def settings_of(self, method: str, drawn: Overrides) -> Overrides:
         """Returns what a method needs of some settings that were drawn."""
@@ -72,60 +72,45 @@ def _methods(network: str, shape: str, ranks: Mapping[int, int]) -> dict[str, Ov
     return {**found, "frozen": others["frozen"]}
 
 
-_GAINS = (1 / 32, 1 / 2)
-_SMOOTHING = (0.005, 0.2)
+def _space(
+    rates: tuple[float, float], decays: tuple[float, float] = (0.01, 1.0)
+) -> dict[str, tuple[float, float]]:
+    """Returns the space of a task with these learning rates and weight decays."""
+    return {
+        "optimizer.learning_rate": rates,
+        "optimizer.weight_decay": decays,
+        _GAIN: (1 / 32, 1 / 2),
+        "train.label_smoothing": (0.005, 0.2),
+    }
+
 
 TASKS = {
     "house-numbers": Task(
         base="configs/svhn.py:small",
         fields={"data.name": "svhn_grey", "train.num_epochs": 12},
         num_validation=4_000,
-        space={
-            "optimizer.learning_rate": (4e-3, 4e-2),
-            "optimizer.weight_decay": (0.01, 1.0),
-            _GAIN: _GAINS,
-            "train.label_smoothing": _SMOOTHING,
-        },
+        space=_space((4e-3, 4e-2)),
         methods=_methods("regularised", "16x16*64x32", {2: 3, 8: 12}),
-        beside_claims=("frozen",),
     ),
     "large": Task(
         base="configs/svhn.py:large",
         fields={"data.name": "svhn_grey", "train.num_epochs": 12},
         num_validation=4_000,
-        space={
-            "optimizer.learning_rate": (4e-3, 4e-2),
-            "optimizer.weight_decay": (0.01, 1.0),
-            _GAIN: _GAINS,
-            "train.label_smoothing": _SMOOTHING,
-        },
+        space=_space((4e-3, 4e-2)),
         methods=_methods("large", "16x16*96x32", {2: 4}),
-        beside_claims=("frozen",),
     ),
     "mnist": Task(
         base="configs/mnist.py",
         fields={"data.name": "mnist", "train.num_epochs": 6},
         num_validation=10_000,
-        space={
-            "optimizer.learning_rate": (1e-3, 1e-2),
-            "optimizer.weight_decay": (0.01, 1.0),
-            _GAIN: _GAINS,
-            "train.label_smoothing": _SMOOTHING,
-        },
+        space=_space((1e-3, 1e-2)),
         methods=_methods("mnist-regularised", "16x20*50x25", {7: 9}),
-        beside_claims=("frozen",),
     ),
     "characters": Task(
         base="configs/characters.py:small",
         fields={"data.name": "hwdb195", "model.num_classes": 195, "train.num_epochs": 4},
         num_validation=8_000,
-        space={
-            "optimizer.learning_rate": (2e-3, 2e-2),
-            "optimizer.weight_decay": (0.03, 3.0),
-            _GAIN: _GAINS,
-            "train.label_smoothing": _SMOOTHING,
-        },
+        space=_space((2e-3, 2e-2), decays=(0.03, 3.0)),
         methods=_methods("characters-regularised", "36x32*64x32", {8: 8}),
-        beside_claims=("frozen",),
     ),
 }
